@@ -33,10 +33,14 @@ struct {
 MAP(capture_lost, BPF_MAP_TYPE_PERCPU_HASH, struct capture_place, __u64, CAPTURE_PLACES,
     BPF_F_NO_PREALLOC);
 
+/* What filters look at: Ethernet and IP header, ports. */
+#define CAPTURE_OUTLINE 64
+
 /* Of the packet at hand on this CPU. */
 struct capture_scratch {
 	struct capture_record record;
-	__u8 after[CAPTURE_HEAD];
+	__u8 after[CAPTURE_OUTLINE];
+	__u32 wanted; /* a bit for each capture that wants the packet as it came */
 };
 MAP(capture_scratches, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct capture_scratch, 1, 0);
 
@@ -47,14 +51,15 @@ static __always_inline struct capture_scratch *capture_scratch_get(void)
 	return bpf_map_lookup_elem(&capture_scratches, &zero);
 }
 
-/* The first bytes of the frame. Returns how many. */
-static __always_inline __u32 capture_load(packet_context *ctx, __u8 *to, __u32 length)
+/* The first bytes of the frame, `most` of them at most. Returns how many. */
+static __always_inline __u32 capture_load(packet_context *ctx, __u8 *to, __u32 length,
+					  const __u32 most)
 {
-	__u32 last = (length < CAPTURE_HEAD ? length : CAPTURE_HEAD) - 1;
+	__u32 last = (length < most ? length : most) - 1;
 
 	/* Linux 6.1 learns from comparisons with a greater number, not from those with 0. */
 	opaque(last);
-	if (last >= CAPTURE_HEAD || packet_load(ctx, 0, to, last + 1))
+	if (last >= most || packet_load(ctx, 0, to, last + 1))
 		return 0;
 	return last + 1;
 }
@@ -63,21 +68,12 @@ static __always_inline __u32 capture_load(packet_context *ctx, __u8 *to, __u32 l
 
 /* What a frame's first bytes say. */
 struct capture_outline {
-	struct polder_addr source, destination;
-	__u16 sport, dport; /* host byte order */
-	__u8 family;	    /* 0: not IP */
+	const __u8 *source, *destination; /* addresses in the frame */
+	const __u8 *ports;		  /* what stands where TCP, UDP and SCTP have them */
+	__u8 family;			  /* 0: not IP */
 	__u8 proto;
-	__u8 has_ports;
 	__u8 plain; /* no option, extension header or later fragment hides the ports */
 };
-
-static __always_inline void capture_outline_ports(const __u8 *l4, struct capture_outline *o)
-{
-	o->has_ports =
-		o->proto == IPPROTO_TCP || o->proto == IPPROTO_UDP || o->proto == IPPROTO_SCTP;
-	o->sport = l4[0] << 8 | l4[1];
-	o->dport = l4[2] << 8 | l4[3];
-}
 
 static __always_inline void capture_outline_of(const __u8 *head, __u32 length,
 					       struct capture_outline *o)
@@ -86,25 +82,35 @@ static __always_inline void capture_outline_of(const __u8 *head, __u32 length,
 	const struct ipv6_header *ip6 = (const void *)(head + ETH_HLEN);
 	__be16 kind = frame_kind(head);
 
-	__builtin_memset(o, 0, sizeof(*o));
+	o->family = 0;
 	if (kind == bpf_htons(ETH_P_IP) && length >= ETH_HLEN + sizeof(*ip4) + 4) {
 		o->family = FAMILY_V4;
 		o->proto = ip4->proto;
-		o->source.words_be[2] = o->destination.words_be[2] = bpf_htonl(0xffff);
-		__builtin_memcpy(&o->source.words_be[3], &ip4->saddr_be, 4);
-		__builtin_memcpy(&o->destination.words_be[3], &ip4->daddr_be, 4);
+		o->source = (const __u8 *)&ip4->saddr_be;
+		o->destination = (const __u8 *)&ip4->daddr_be;
+		o->ports = (const __u8 *)(ip4 + 1);
 		o->plain = ip4->version_ihl == 0x45 &&
 			   !(ip4->fragment_be & bpf_htons(IPV4_OFFSET_MASK));
-		capture_outline_ports((const __u8 *)(ip4 + 1), o);
 	} else if (kind == bpf_htons(ETH_P_IPV6) && length >= ETH_HLEN + sizeof(*ip6) + 4) {
 		o->family = FAMILY_V6;
 		o->proto = ip6->next;
-		__builtin_memcpy(&o->source, ip6->saddr_be, 16);
-		__builtin_memcpy(&o->destination, ip6->daddr_be, 16);
+		o->source = (const __u8 *)ip6->saddr_be;
+		o->destination = (const __u8 *)ip6->daddr_be;
+		o->ports = (const __u8 *)(ip6 + 1);
 		o->plain = o->proto == IPPROTO_TCP || o->proto == IPPROTO_UDP ||
 			   o->proto == IPPROTO_SCTP || o->proto == IPPROTO_ICMPV6;
-		capture_outline_ports((const __u8 *)(ip6 + 1), o);
 	}
+}
+
+static __always_inline void capture_address(const __u8 *at, __u8 family, struct polder_addr *ret)
+{
+	if (family == FAMILY_V6) {
+		__builtin_memcpy(ret, at, 16);
+		return;
+	}
+	__builtin_memset(ret, 0, sizeof(*ret));
+	ret->words_be[2] = bpf_htonl(0xffff);
+	__builtin_memcpy(&ret->words_be[3], at, 4);
 }
 
 static __always_inline bool capture_in_net(const struct polder_addr *a,
@@ -116,44 +122,57 @@ static __always_inline bool capture_in_net(const struct polder_addr *a,
 		 ((a->words_be[3] & net->mask.words_be[3]) ^ net->addr.words_be[3]));
 }
 
-static __always_inline bool capture_is_pods(const struct capture_filter *f,
-					    const struct capture_outline *o)
-{
-	for (int i = 0; i < 2; i++)
-		if (i < f->pod_count && (addr_equal(&o->source, &f->pods[i]) ||
-					 addr_equal(&o->destination, &f->pods[i])))
-			return true;
-	return false;
-}
-
 static __always_inline bool capture_nets_match(const struct capture_filter *f,
-					       const struct capture_outline *o)
+					       const struct polder_addr *source,
+					       const struct polder_addr *destination)
 {
 	for (int i = 0; i < CAPTURE_NETS && i < f->net_count; i++) {
 		const struct capture_net *net = &f->nets[i];
 
-		if (!(net->sides & CAPTURE_SOURCE && capture_in_net(&o->source, net)) &&
-		    !(net->sides & CAPTURE_DESTINATION && capture_in_net(&o->destination, net)))
+		if (!(net->sides & CAPTURE_SOURCE && capture_in_net(source, net)) &&
+		    !(net->sides & CAPTURE_DESTINATION && capture_in_net(destination, net)))
 			return false;
 	}
 	return true;
+}
+
+static __always_inline bool capture_addresses_match(const struct capture_filter *f,
+						    const struct capture_outline *o)
+{
+	struct polder_addr source, destination;
+	bool is_pods = !f->pod_count;
+
+	if (is_pods && !f->net_count)
+		return true;
+	capture_address(o->source, o->family, &source);
+	capture_address(o->destination, o->family, &destination);
+	for (int i = 0; i < 2; i++)
+		if (i < f->pod_count &&
+		    (addr_equal(&source, &f->pods[i]) || addr_equal(&destination, &f->pods[i])))
+			is_pods = true;
+	return is_pods && capture_nets_match(f, &source, &destination);
 }
 
 static __always_inline bool capture_ports_match(const struct capture_filter *f,
 						const struct capture_outline *o)
 {
+	__u16 sport = o->ports[0] << 8 | o->ports[1], dport = o->ports[2] << 8 | o->ports[3];
+
+	if (f->port_count && o->proto != IPPROTO_TCP && o->proto != IPPROTO_UDP &&
+	    o->proto != IPPROTO_SCTP)
+		return false;
 	for (int i = 0; i < CAPTURE_PORTS && i < f->port_count; i++) {
 		const struct capture_ports *p = &f->ports[i];
 
-		if (!(p->sides & CAPTURE_SOURCE && o->sport >= p->first && o->sport <= p->last) &&
-		    !(p->sides & CAPTURE_DESTINATION && o->dport >= p->first &&
-		      o->dport <= p->last))
+		if (!(p->sides & CAPTURE_SOURCE && sport >= p->first && sport <= p->last) &&
+		    !(p->sides & CAPTURE_DESTINATION && dport >= p->first && dport <= p->last))
 			return false;
 	}
 	return true;
 }
 
-/* Doubtful ones match: who reads looks again. */
+/* What is cheap to look at comes first: most packets of a busy node are nobody's. Doubtful ones
+ * match: who reads looks again. */
 static __always_inline bool capture_head_matches(const struct capture_filter *f, const __u8 *head,
 						 __u32 length)
 {
@@ -164,27 +183,29 @@ static __always_inline bool capture_head_matches(const struct capture_filter *f,
 	capture_outline_of(head, length, &o);
 	if (!o.family)
 		return !f->family && !f->proto && !f->port_count && !f->pod_count;
-	if (f->pod_count && !capture_is_pods(f, &o))
+	if (f->family && o.family != f->family)
 		return false;
-	if ((f->family && o.family != f->family) || !capture_nets_match(f, &o))
+	if (o.plain && ((f->proto && o.proto != f->proto) || !capture_ports_match(f, &o)))
 		return false;
-	if (!o.plain)
-		return true;
-	if (f->proto && o.proto != f->proto)
-		return false;
-	return !f->port_count || (o.has_ports && capture_ports_match(f, &o));
+	return capture_addresses_match(f, &o);
 }
 
-/* Does a filter want the packet, of which the last `length` bytes are at hand, as it came (0) or as
- * it leaves? Global: verified once. */
+/* May it be for this capture, whatever the packet is? */
+static __always_inline bool capture_concerns(const struct capture_filter *f,
+					     const struct capture_record *r)
+{
+	return f->active && (!f->ifindex || f->ifindex == r->ifindex) &&
+	       !(r->flags & CAPTURE_TOLD && !f->ifindex);
+}
+
+/* Does a capture that the packet concerns want it, of which the last `length` bytes are at hand, as
+ * it came (0) or as it leaves? Global: verified once. */
 __noinline int capture_wants(__u32 place, __u32 after, __u32 length)
 {
 	const struct capture_filter *f = bpf_map_lookup_elem(&capture_filters, &place);
 	const struct capture_scratch *s = capture_scratch_get();
 
-	if (!f || !s || (f->ifindex && f->ifindex != s->record.ifindex) ||
-	    (f->drops && s->record.verdict == VERDICT_ALLOW) ||
-	    (s->record.flags & CAPTURE_TOLD && !f->ifindex))
+	if (!f || !s)
 		return 0;
 	if (f->pod_ifindex && f->pod_ifindex == s->record.ifindex && !f->family && !f->proto &&
 	    !f->net_count && !f->port_count)
@@ -192,9 +213,35 @@ __noinline int capture_wants(__u32 place, __u32 after, __u32 length)
 	return capture_head_matches(f, after ? s->after : s->record.head, length);
 }
 
+/* The captures, a bit for each, that want the packet as it came, whose first bytes are loaded if
+ * it concerns any of them. */
+static __always_inline __u32 capture_wanted(struct capture_scratch *s, packet_context *ctx,
+					    __u32 length)
+{
+	__u32 wanted = 0, i, place;
+	bool is_loaded = false;
+
+	for (i = 0; i < CAPTURES_MAX; i++) {
+		const struct capture_filter *f;
+
+		place = i;
+		f = bpf_map_lookup_elem(&capture_filters, &place);
+		if (!f || !capture_concerns(f, &s->record))
+			continue;
+		if (!is_loaded)
+			s->record.before =
+				capture_load(ctx, s->record.head, length, CAPTURE_OUTLINE);
+		is_loaded = true;
+		if (capture_wants(place, 0, s->record.before))
+			wanted |= 1U << i;
+	}
+	return wanted;
+}
+
 /* ------------------------------------------------------------------ records */
 
-/* Global: verified once. Before the program. */
+/* Global: verified once. Before the program: all of the head is kept of what somebody wants as it
+ * came, of other packets what names them. */
 __noinline int capture_came(packet_context *ctx, __u32 link, __u32 length, __u32 hook, __u32 flags)
 {
 	struct capture_scratch *s = capture_scratch_get();
@@ -203,11 +250,14 @@ __noinline int capture_came(packet_context *ctx, __u32 link, __u32 length, __u32
 	if (!s)
 		return 0;
 	r = &s->record;
-	r->before = capture_load(ctx, r->head, length);
+	r->before = 0;
 	r->ifindex = link;
 	r->length = length;
 	r->hook = hook;
 	r->flags = flags;
+	s->wanted = capture_wanted(s, ctx, length);
+	if (s->wanted)
+		r->before = capture_load(ctx, r->head, length, CAPTURE_HEAD);
 	return 0;
 }
 
@@ -319,11 +369,12 @@ __noinline int capture_left(packet_context *ctx, struct packet *p, __u32 length,
 
 		place = i;
 		f = bpf_map_lookup_elem(&capture_filters, &place);
-		if (!f || !f->active)
+		if (!f || !capture_concerns(f, &s->record) ||
+		    (f->drops && s->record.verdict == VERDICT_ALLOW))
 			continue;
-		if (!capture_wants(place, 0, s->record.before)) {
+		if (!(s->wanted & 1U << i)) {
 			if (!is_loaded)
-				after = capture_load(ctx, s->after, length);
+				after = capture_load(ctx, s->after, length, CAPTURE_OUTLINE);
 			is_loaded = true;
 			if (!capture_wants(place, 1, after))
 				continue;

@@ -2,7 +2,6 @@
 """The section on node ports of docs/services-benchmark.md: what stands between its marks is written anew, the rest is left."""
 
 import os
-import re
 import statistics
 
 import report
@@ -96,12 +95,6 @@ def section(found):
 
 
 def write(found, path):
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    made, count = re.subn(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{section(found)}\n{END}", text, count=1, flags=re.S)
-    if not count:
-        raise SystemExit(f"tests/bench/nodeports: {path} has no marks {BEGIN} and {END}: put them where the figures belong")
-    with open(path + ".new", "w", encoding="utf-8") as file:
-        file.write(made)
-    os.rename(path + ".new", path)
-    print(section(found))
+    made = section(found)
+    report.replace_section(path, BEGIN, END, made)
+    print(made)

@@ -2,6 +2,7 @@
 """The benchmark's table and picture."""
 
 import os
+import re
 import statistics
 import subprocess
 import time
@@ -371,6 +372,18 @@ def kept(out, mark=KEPT):
     except FileNotFoundError:
         return ""
     return "\n" + found + text if found else ""
+
+
+def replace_section(path, begin, end, made):
+    """What stands between the marks of a page is made anew; the rest is left."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    text, count = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n{made}\n{end}", text, count=1, flags=re.S)
+    if not count:
+        raise SystemExit(f"{path} has no marks {begin} and {end}: put them where the figures belong")
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(path + ".new", path)
 
 
 def write(results, out):

@@ -11,7 +11,8 @@
  *
  *   open FLOWS           connections, their SYNs answered by the endpoint: how many came about
  *   send FLOWS COUNT     their frames in turn: "SECONDS FORWARDED OTHER"
- *   flood FLOWS RATE SECONDS   the same from another CPU, in bursts: "SECONDS FORWARDED"
+ *   pace FLOWS RATE SECONDS    the same in bursts, so many a second: "SECONDS FORWARDED"
+ *   flood FLOWS RATE SECONDS   the same from another CPU
  *   alone COUNT          frames for a link whose other side drops them: "SECONDS 0 0"
  *
  * bench-wire drop LINK   makes LINK drop all that comes in, until the end of its input; prints
@@ -210,14 +211,12 @@ static void come_back(const cpu_set_t *before)
 }
 
 /* One test-run, which a signal ends: each begins with a grace period. */
-static void flood(struct wire *wire, unsigned long flows, double rate, double seconds)
+static void pace(struct wire *wire, unsigned long flows, double rate, double seconds)
 {
 	struct itimerval alarm = {.it_value.tv_sec = (time_t)seconds,
 				  .it_value.tv_usec = (seconds - (time_t)seconds) * 1e6};
-	cpu_set_t cpus;
 	double begun;
 
-	leave_cpu(&cpus);
 	wire->run.burst_ns = WIRE_BURST / rate * 1e9;
 	wire->run.burst_left = 0;
 	wire->run.due = now() * 1e9;
@@ -227,8 +226,16 @@ static void flood(struct wire *wire, unsigned long flows, double rate, double se
 	send_frames(wire, INT_MAX);
 	seconds = now() - begun;
 	wire->run.burst_ns = 0;
-	come_back(&cpus);
 	printf("%.3f %lu\n", seconds, (unsigned long)counted(wire).forwarded);
+}
+
+static void flood(struct wire *wire, unsigned long flows, double rate, double seconds)
+{
+	cpu_set_t cpus;
+
+	leave_cpu(&cpus);
+	pace(wire, flows, rate, seconds);
+	come_back(&cpus);
 }
 
 static void alone(struct wire *wire, unsigned long count)
@@ -247,6 +254,8 @@ static void answer(struct wire *wire, const char *line)
 		open_flows(wire, flows);
 	else if (sscanf(line, "send %lu %lu", &flows, &count) == 2)
 		send_flows(wire, flows, count);
+	else if (sscanf(line, "pace %lu %lf %lf", &flows, &rate, &seconds) == 3)
+		pace(wire, flows, rate, seconds);
 	else if (sscanf(line, "flood %lu %lf %lf", &flows, &rate, &seconds) == 3)
 		flood(wire, flows, rate, seconds);
 	else if (sscanf(line, "alone %lu", &count) == 1)

@@ -157,8 +157,10 @@ class CaseRunner:
         if answer['problems'] and not step.get('problems'):
             raise Difference(f'the node has a problem: {answer["problems"][0]}')
         self.world.in_force()
-        if step.get('finish', True):
+        finish = step.get('finish', True)
+        if finish:
             self.node.peers_left = []
+        self.node.forget_clients(finish)
         for entry in self.node.flows.values():
             entry.looked = True
         if self.pending:

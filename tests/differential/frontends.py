@@ -147,6 +147,13 @@ class Frontends:
             self.clients[key] = kept | {chosen} if at_once else frozenset([chosen])
         return chosen
 
+    def forget_clients(self, finish):
+        """A port that is gone and comes again is another one; of one without affinity the clients are known until the programs that
+        may still write them have ended."""
+        keeps = self.world.affinity()
+        self.clients = {(key, client): kept for (key, client), kept in self.clients.items()
+                        if key in keeps and (keeps[key] or not finish)}
+
     def stays(self, meeting, where, starts, reply):
         """May the flow stay with the endpoint that it has? With one that is terminating what has begun may: a SYN that is sent again
         has not, and datagrams go to another one if there is one."""

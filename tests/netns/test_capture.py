@@ -230,6 +230,7 @@ def test_fifth_capture_is_refused_in_words(world):
             stack.enter_context(PolderCapture(world.n1.agent, "port 1"))
         done = world.n1.agent.ctl("capture", "port 1", check=False)
         assert done.returncode == 1 and "4 captures are running" in done.stderr, done
+    wait_until(lambda: CAPTURING not in str(programs_on_links(world)), "the agent has seen all of them end")
 
 
 @in_worlds("tcx")

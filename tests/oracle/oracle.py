@@ -255,6 +255,12 @@ class World:
         self.ready()
         return self.tables.node_ports.get((ipv4, proto, port))
 
+    def affinity(self):
+        """Of each port of a Service whether its clients keep their endpoint."""
+        self.ready()
+        return {front.endpoints.key: bool(front.terms.affinity)
+                for found in (self.tables.frontends, self.tables.node_ports) for front in found.values()}
+
     def service_address(self, number):
         self.ready()
         return number in self.tables.addresses
