@@ -167,6 +167,22 @@ def test_cluster_policies_are_found_when_the_server_has_them_later(world):
 
 
 @in_worlds("http2")
+def test_alerts_that_may_not_be_read_hold_nothing_up(world):
+    world.forget_kept()
+    world.api.forbidden, world.api.absent = {"trafficalerts"}, {"clusternetworkpolicies"}
+    world.resources.put("alert", objects.alert("scan", scan={"targets": 2, "seconds": 60}))
+    world.node.agent.start()
+    assert [problem for problem in world.problems() if "trafficalerts.polder.dev cannot be read" in problem], world.problems()
+    expect_open(world)
+    # The agent asks again within 30 s: a restart is quicker.
+    world.api.forbidden = set()
+    world.node.agent.restart()
+    wait_until(lambda: [rule["alert"] for rule in world.node.agent.ctl_json("alert", "list")["rules"]] == ["scan"], "the alert is read")
+    world.resources.delete("alert")
+    wait_until(lambda: not world.node.agent.ctl_json("alert", "list")["rules"], "the alert is gone")
+
+
+@in_worlds("http2")
 def test_object_that_is_refused_keeps_its_last_good_version(world):
     world.resources.put("deny", deny())
     expect_shut(world)
