@@ -17,24 +17,9 @@ static __always_inline struct flow_verdict *flow_verdict_get(void)
 
 static __always_inline bool event_within_budget(__u32 per_second)
 {
-	struct event_budget *budget;
 	__u32 zero = 0;
-	__u64 now;
 
-	if (!per_second)
-		return true;
-	budget = bpf_map_lookup_elem(&event_budgets, &zero);
-	if (!budget)
-		return false;
-	now = bpf_ktime_get_ns();
-	if (now - budget->refilled_ns > 1000000000ULL) {
-		budget->refilled_ns = now;
-		budget->tokens = per_second;
-	}
-	if (!budget->tokens)
-		return false;
-	budget->tokens--;
-	return true;
+	return !per_second || budget_take(bpf_map_lookup_elem(&event_budgets, &zero), per_second);
 }
 
 static __always_inline void event_fill(struct polder_event *e, const struct packet *p)

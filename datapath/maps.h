@@ -91,6 +91,26 @@ struct event_budget {
 };
 MAP(event_budgets, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct event_budget, 1, 0);
 
+/* One token, of so many a second (0: no limit). False: there is none left. */
+static __always_inline bool budget_take(struct event_budget *budget, __u32 per_second)
+{
+	__u64 now;
+
+	if (!per_second)
+		return true;
+	if (!budget)
+		return false;
+	now = bpf_ktime_get_ns();
+	if (now - budget->refilled_ns > 1000000000ULL) {
+		budget->refilled_ns = now;
+		budget->tokens = per_second;
+	}
+	if (!budget->tokens)
+		return false;
+	budget->tokens--;
+	return true;
+}
+
 static __always_inline struct control *control_get(void)
 {
 	__u32 zero = 0;

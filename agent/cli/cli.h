@@ -75,6 +75,7 @@ enum cli_option {
 	CLI_NO_NAMES,
 	CLI_ENOUGH,
 	CLI_RANGE,
+	CLI_KERNEL,
 	CLI_OPTION_COUNT,
 };
 #define CLI_BIT(option) (UINT64_C(1) << (option))
@@ -226,6 +227,7 @@ json_t *cli_seen_args(const struct cli *cli, json_int_t *ret_seconds);
 int cli_ask_seen(const struct cli *cli, const json_t *args, json_int_t seconds, json_t *answer);
 int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
+int cli_run_latency(struct cli *cli);
 int cli_run_drop_list(struct cli *cli);
 int cli_run_alert_list(struct cli *cli);
 int cli_run_alert_test(struct cli *cli);

@@ -36,8 +36,9 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 	[CLI_FOR] = {.name = "for",
 		     .value = CLI_VALUE_REQUIRED,
 		     .value_name = "TIME",
-		     .help = "how long to watch new flows: 30s, 5m, 1h; 0: existing flows only "
-			     "(default of try: 30s, of suggest: the history)"},
+		     .help = "how long to watch: 30s, 5m, 1h; of policies 0: existing flows only "
+			     "(default of try: 30s, of suggest: the history, of drop list "
+			     "--kernel: 10s)"},
 	[CLI_COMMIT] = {.name = "commit", .help = "apply the objects when the time is over"},
 	[CLI_DELETE] = {.name = "delete",
 			.value = CLI_VALUE_REQUIRED,
@@ -216,6 +217,9 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 		       .value_name = "N[,N]",
 		       .help = "put addresses outside together in blocks of this length, of IPv4 "
 			       "and IPv6 (default 32,128)"},
+	[CLI_KERNEL] = {.name = "kernel",
+			.help = "what the kernel dropped after Polder let it go, with the kernel's "
+				"reason; nothing else"},
 	[CLI_KUBECONFIG] = {.name = "kubeconfig",
 			    .value = CLI_VALUE_REQUIRED,
 			    .value_name = "FILE",
@@ -347,11 +351,18 @@ const struct cli_command cli_commands[] = {
 	 .summary = "List who has spoken with whom, by workload and port, as far back as is known",
 	 .options = CLI_BIT(CLI_SINCE),
 	 .run = cli_run_flow_history},
+	{.noun = "latency",
+	 .argument = "NS/NAME[:PORT]",
+	 .arity = CLI_AT_MOST_ONCE,
+	 .summary =
+		 "Show how fast connections of pods, Services and the node are, and how they end",
+	 .options = CLI_BIT(CLI_NO_HEADERS),
+	 .run = cli_run_latency},
 	{.noun = "drop",
 	 .verb = "list",
 	 .summary = "List what was dropped by reason, pod and policy, and what to do about it",
-	 .options = CLI_BIT(CLI_POD) | CLI_BIT(CLI_NAMESPACE) | CLI_BIT(CLI_REASON) |
-		    CLI_BIT(CLI_POLICY) | CLI_BIT(CLI_SINCE) | CLI_BIT(CLI_NO_HEADERS),
+	 .options = CLI_OF_FILTER | CLI_BIT(CLI_SINCE) | CLI_BIT(CLI_NO_HEADERS) |
+		    CLI_BIT(CLI_KERNEL) | CLI_BIT(CLI_FOR),
 	 .run = cli_run_drop_list},
 	{.noun = "alert",
 	 .verb = "list",
@@ -369,8 +380,9 @@ const struct cli_command cli_commands[] = {
 	 .run_in_cluster = cli_run_alert_test},
 	{.noun = "monitor",
 	 .summary = "Print drops, flows and alerts as they happen, one per line",
-	 .options = CLI_BIT(CLI_DROPS) | CLI_BIT(CLI_FLOWS) | CLI_BIT(CLI_ALERTS) | CLI_OF_FILTER |
-		    CLI_BIT(CLI_LAST) | CLI_BIT(CLI_SINCE) | CLI_BIT(CLI_NO_RECONNECT),
+	 .options = CLI_BIT(CLI_DROPS) | CLI_BIT(CLI_FLOWS) | CLI_BIT(CLI_KERNEL) |
+		    CLI_BIT(CLI_ALERTS) | CLI_OF_FILTER | CLI_BIT(CLI_LAST) | CLI_BIT(CLI_SINCE) |
+		    CLI_BIT(CLI_NO_RECONNECT),
 	 .run = cli_run_monitor,
 	 .run_in_cluster = cluster_run_monitor},
 	{.noun = "capture",

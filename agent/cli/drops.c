@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* polderctl drop list: who loses packets, why, and what to do. */
+/* polderctl drop list: who loses packets, why, and what to do; by Polder, or by the kernel. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/cli/format.h"
 #include "agent/cli/lists.h"
+#include "agent/common/clock.h"
+#include "agent/common/control_client.h"
 
-#define SINCE_MAX 3540 /* as long as the agent keeps minutes apart */
+#define SINCE_MAX   3540 /* as long as the agent keeps minutes apart */
+#define FOR_DEFAULT "10s"
+#define FOR_MAX	    86400
+#define ANSWER_MAX  (16u << 20)
+#define SEND_MS	    5000
+#define LOOK_MS	    500	  /* how often to look whether anybody still reads */
+#define GRACE_MS    30000 /* to load the program, beyond the time asked for */
 
 /* ---------------------------------------------------------------- rows */
 
@@ -152,12 +161,91 @@ static int show_one(const struct cli *cli, const json_t *answer)
 	return code;
 }
 
+/* ---------------------------------------------------------------- the kernel's */
+
+/* 0, or what control_client_receive() says; -EOPNOTSUPP: the agent says why not. */
+static int receive_count(struct control_client *client, json_int_t seconds, json_t **ret_answer,
+			 struct error *failure)
+{
+	int64_t deadline = clock_monotonic_ms() + seconds * 1000 + GRACE_MS;
+	json_t *line;
+	int r;
+
+	do {
+		r = control_client_receive(client, LOOK_MS, &line, failure);
+	} while (r == -ETIMEDOUT && clock_monotonic_ms() < deadline && !cli_reader_is_gone());
+	if (r < 0)
+		return r;
+	if (strcmp(field_text(line, "type"), "end") == 0)
+		*ret_answer = json_incref(json_object_get(line, "answer"));
+	else
+		r = error_set(failure, -EOPNOTSUPP, EOPNOTSUPP, "%s", field_text(line, "reason"));
+	json_decref(line);
+	return r;
+}
+
+/* Counts while it waits: nobody counts these when nobody asks. 0 or -errno after a complaint. */
+static int ask_kernel(const struct cli *cli, const json_t *args, json_t **ret_answer)
+{
+	struct control_client *client = NULL;
+	struct error failure = {0};
+	char message[1536];
+	int r = control_client_connect(cli->socket, ANSWER_MAX, CONTROL_CLIENT_CONNECT_MS, &client);
+
+	if (r == 0)
+		r = control_client_send(client, "drops.kernel", args, -1, SEND_MS);
+	if (r == 0)
+		r = receive_count(client, json_integer_value(json_object_get(args, "seconds")),
+				  ret_answer, &failure);
+	control_client_free(client);
+	if (r == -EREMOTEIO) {
+		cli_error("polderd at %s refused drops.kernel: %s (code %d)", cli->socket,
+			  failure.text, failure.code);
+	} else if (r == -EOPNOTSUPP) {
+		cli_error("%s", failure.text);
+	} else if (r < 0) {
+		cli_explain(cli, r, message, sizeof(message));
+		cli_error("%s", message);
+	}
+	return r;
+}
+
+static int add_time(const struct cli *cli, json_t *args)
+{
+	const char *text = cli->given[CLI_FOR] ? cli->values[CLI_FOR] : FOR_DEFAULT;
+	long seconds = cli_parse_time(text, FOR_MAX);
+
+	if (!cli->given[CLI_KERNEL] && cli->given[CLI_FOR]) {
+		cli_error("--for: Polder's own drops are counted all the time, ask with --since; "
+			  "--kernel counts the kernel's for a time");
+		return CLI_USAGE;
+	}
+	if (!cli->given[CLI_KERNEL])
+		return CLI_OK;
+	if (cli->given[CLI_SINCE]) {
+		cli_error("--kernel, --since: the kernel's drops are counted only while somebody "
+			  "asks: give --for instead, for how long");
+		return CLI_USAGE;
+	}
+	if (seconds < 1) {
+		cli_error("--for %s: expected a time such as 10s, 5m, 1h, at most %d hours", text,
+			  FOR_MAX / 3600);
+		return CLI_USAGE;
+	}
+	json_object_set_new(args, "seconds", json_integer(seconds));
+	return CLI_OK;
+}
+
+/* ---------------------------------------------------------------- all */
+
 static int make_arguments(const struct cli *cli, json_t *args)
 {
 	json_t *filter = NULL;
 	int code;
 
-	code = cli_add_since(cli, SINCE_MAX, args);
+	code = add_time(cli, args);
+	if (!code)
+		code = cli_add_since(cli, SINCE_MAX, args);
 	if (!code)
 		code = cli_filter(cli, &filter);
 	if (!code && filter)
@@ -170,7 +258,9 @@ int cli_run_drop_list(struct cli *cli)
 	json_t *args = json_object(), *answer = NULL;
 	int code = make_arguments(cli, args);
 
-	if (!code && cli_ask(cli, "drops", args, &answer) < 0)
+	if (!code && cli->given[CLI_KERNEL] && !cli->answer)
+		code = ask_kernel(cli, args, &answer) < 0 ? CLI_FAILED : CLI_OK;
+	else if (!code && cli_ask(cli, "drops", args, &answer) < 0)
 		code = CLI_FAILED;
 	if (!code && cli->json)
 		cli_print_json(answer);

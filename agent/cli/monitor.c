@@ -72,6 +72,13 @@ static void print_event(const json_t *event)
 		       format_scalar(field(event, "lost"), scalar));
 		return;
 	}
+	if (field(event, "kernel_lost")) {
+		printf("lost %lld of the kernel's drops: the ring was full; %lld more were beyond "
+		       "events-per-second\n",
+		       (long long)field_number(event, "kernel_lost"),
+		       (long long)field_number(event, "kernel_limited"));
+		return;
+	}
 	text_print(format_scalar(field(event, "time"), scalar), NULL, stdout);
 	print_word(field_text(event, "type"));
 	putchar(' ');
@@ -95,6 +102,9 @@ static void print_event(const json_t *event)
 	}
 	print_policy("egress", field(event, "egress_policy"));
 	print_policy("ingress", field(event, "ingress_policy"));
+	if (*field_text(event, "place"))
+		fputs(" in", stdout);
+	print_word(field_text(event, "place"));
 	if (*field_text(event, "link"))
 		fputs(" link", stdout);
 	print_word(field_text(event, "link"));
@@ -132,6 +142,20 @@ static int show_event(struct monitor *monitor, const json_t *event)
 	else
 		print_event(event);
 	return fflush(stdout) ? -EPIPE : 0;
+}
+
+/* Whether the kernel's own drops are told. False: they are not, and nothing else is asked for. */
+static bool take_kernel_drops(const struct monitor *monitor, const json_t *event)
+{
+	const json_t *told = field(event, "kernel_drops");
+
+	if (json_is_true(field(told, "available")))
+		return true;
+	cli_error("%s", field_text(told, "why"));
+	if (monitor->cli->json)
+		cli_print_line(event);
+	fflush(stdout);
+	return !json_is_true(field(told, "alone"));
 }
 
 /* ---------------------------------------------------------------- a restart of the agent */
@@ -229,6 +253,8 @@ static int follow(struct monitor *monitor, struct control_client *client, bool *
 		*ret_began = true;
 		if (field(event, "begin")) {
 			take_begin(monitor, field(event, "begin"));
+		} else if (field(event, "kernel_drops")) {
+			r = take_kernel_drops(monitor, event) ? 0 : -EOPNOTSUPP;
 		} else {
 			r = show_event(monitor, event);
 			*ret_reader_gone = r != 0;
@@ -286,8 +312,8 @@ static int run(struct monitor *monitor)
 
 	for (;;) {
 		r = connect_and_follow(monitor, &began, &reader_gone, &failure);
-		if (reader_gone)
-			return CLI_FAILED;
+		if (reader_gone || r == -EOPNOTSUPP)
+			return CLI_FAILED; /* it is said already */
 		if (!began || !is_agent_away(r) || monitor->cli->given[CLI_NO_RECONNECT])
 			return tell_end(monitor, r, &failure);
 		tell_away(monitor, r);
@@ -312,17 +338,19 @@ static int add_past(const struct cli *cli, json_t *args)
 	return cli_add_since(cli, SINCE_MAX, args);
 }
 
-/* Without --drops, --flows and --alerts it is drops and flows. */
+/* None of --drops, --flows, --kernel and --alerts means the first three; drops are Polder's and the
+ * kernel's. */
 int cli_run_monitor(struct cli *cli)
 {
-	bool alerts = cli->given[CLI_ALERTS];
-	bool both = !alerts && cli->given[CLI_DROPS] == cli->given[CLI_FLOWS];
+	bool drops = cli->given[CLI_DROPS], flows = cli->given[CLI_FLOWS],
+	     kernel = cli->given[CLI_KERNEL], alerts = cli->given[CLI_ALERTS],
+	     all = !drops && !flows && !kernel && !alerts;
 	struct monitor monitor = {.cli = cli};
 	json_t *filter = NULL;
 	int code;
 
-	monitor.args = json_pack("{s:b, s:b, s:b}", "drops", both || cli->given[CLI_DROPS], "flows",
-				 both || cli->given[CLI_FLOWS], "begin", true);
+	monitor.args = json_pack("{s:b, s:b, s:b, s:b}", "drops", all || drops, "flows",
+				 all || flows, "kernel", all || drops || kernel, "begin", true);
 	if (alerts)
 		json_object_set_new(monitor.args, "alerts", json_true());
 	code = add_past(cli, monitor.args);

@@ -101,6 +101,7 @@ struct config {
 				      */
 	uint32_t rejects_per_second; /* --rejects-per-second for each pod link and uplink, default
 					1000; 0: no limit */
+	bool latency;		     /* --latency yes|no, default no: connections are measured */
 	char *flow_export;	     /* --flow-export FILE|unix:PATH; NULL: none */
 	enum flow_export_events flow_export_events; /* --flow-export-events drops|flows|all, default
 						       all */

@@ -252,6 +252,17 @@ static int set_masquerade(struct config *config, const char *text, struct config
 	return 0;
 }
 
+static int set_latency(struct config *config, const char *text, struct config_source *source)
+{
+	static const struct choice choices[] = {{"yes", true}, {"no", false}};
+	int value = 0;
+
+	if (CHOOSE(choices, text, &value, source) < 0)
+		return -EINVAL;
+	config->latency = value;
+	return 0;
+}
+
 static int set_peer_mac_check(struct config *config, const char *text, struct config_source *source)
 {
 	static const struct choice choices[] = {{"yes", true}, {"no", false}};
@@ -687,6 +698,8 @@ const struct config_key config_keys[] = {
 	{"rejects-per-second", FORM_NUMBER, "N",
 	 "RST and ICMP sent by each link; 0: no limit (default 1000)", set_rejects_per_second,
 	 NULL},
+	{"latency", FORM_YES_NO, "yes|no",
+	 "measure connections of pods, Services and the node (default no)", set_latency, NULL},
 	{"log-level", FORM_TEXT, "error|warning|info|debug", "log level (default info)",
 	 set_log_level, NULL},
 };

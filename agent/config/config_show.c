@@ -167,6 +167,11 @@ static json_t *balancing(const struct config *config)
 	return json_string(config->balancing == BALANCING_MAGLEV ? "maglev" : "random");
 }
 
+static json_t *latency(const struct config *config)
+{
+	return json_boolean(config->latency);
+}
+
 static json_t *masquerade(const struct config *config)
 {
 	return json_boolean(config->masquerade);
@@ -351,6 +356,7 @@ static const struct getter {
 	{"flow-history", flow_history, false},
 	{"flow-history-age", flow_history_age, false},
 	{"rejects-per-second", rejects_per_second, true},
+	{"latency", latency, true},
 	{"log-level", log_level, true},
 };
 

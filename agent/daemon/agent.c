@@ -246,6 +246,7 @@ static int start_attachments(struct agent *agent, char *message, size_t size)
 		r = datapath_attach_sockets(agent->datapath, message, size);
 	if (r == 0) {
 		agent_tell_sockets(agent);
+		agent_measure(agent);
 		datapath_prune_pins(agent->datapath, is_in_use, agent);
 		/* A foreign XDP program has kept ours away. */
 		if (agent_replace_foreign(agent) > 0)
@@ -348,6 +349,9 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	if (r == 0)
 		r = drop_log_open(agent->loop, agent->maps, agent->events, &agent->event_names,
 				  &agent->drop_log);
+	if (r == 0)
+		r = kernel_drops_open(agent->loop, agent->datapath, &agent->event_names,
+				      &agent->kernel_drops);
 	if (r == 0 && agent->config.flow_export)
 		r = start_flow_export(agent);
 	if (r == 0)
@@ -359,6 +363,8 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 	agent->show.events = agent->events;
 	agent->show.flow_export = agent->flow_export;
 	agent->show.drop_log = agent->drop_log;
+	agent->show.kernel_drops = agent->kernel_drops;
+	agent->show.event_names = &agent->event_names;
 	if (r < 0)
 		snprintf(message, size, "flows and events cannot be read: %s", strerror(-r));
 	return r;
@@ -454,6 +460,7 @@ void agent_stop(struct agent *agent)
 	agent_stop_announce(agent);
 	alert_watch_close(TAKE_PTR(agent->alerts));
 	drop_log_close(agent->drop_log);
+	kernel_drops_close(agent->kernel_drops);
 	flow_export_close(agent->flow_export);
 	if (agent->recorder.watch && agent->recorder.most_bytes)
 		flow_recorder_end(&agent->recorder);

@@ -85,6 +85,7 @@ struct agent {
 	struct show_sources show;
 	struct event_names event_names;
 	struct drop_log *drop_log;
+	struct kernel_drops *kernel_drops;
 	struct flow_export *flow_export; /* NULL: none is wanted */
 	struct flow_recorder recorder;
 	struct alert_watch *alerts;
@@ -130,6 +131,8 @@ struct agent {
 	char sockets_note[240];	  /* why sockets cannot be ended; "": they can */
 	char sockets_full_note[240];
 	bool sockets_failed;		       /* told */
+	unsigned int latency_pruned;	       /* `seconds` when that was */
+	char latency_note[512];		       /* why connections are not measured; "" */
 	char hooks_note[512];		       /* told: of the socket programs */
 	int socket_failed;		       /* of the control socket: told; 0: it has not */
 	uint64_t quiet_change, quiet_since_ns; /* no change of objects or pods has come since */
@@ -224,6 +227,7 @@ void agent_attach_cancel(struct agent *agent, int ifindex);
 
 /* links.c: pods' programs, and what others may have removed. */
 void agent_tell_sockets(struct agent *agent);
+void agent_measure(struct agent *agent);
 /* A pod has been connected: its MAC address may be changed by plugins behind ours. */
 void agent_watch_macs(struct agent *agent);
 extern const struct pods_hooks agent_pods_hooks;

@@ -8,8 +8,11 @@
 #include "agent/kernel/netlink_rules_of_others.h"
 #include "agent/kernel/cause.h"
 #include "agent/kernel/counters.h"
+#include "agent/kernel/latency.h"
 #include "agent/kernel/sock_diag.h"
 #include "agent/reconcile/host_ports.h"
+
+#define LATENCY_PRUNE_SECONDS 60
 
 static int check_ports(const struct agent *agent, const struct local_pod *pod, char *message,
 		       size_t size)
@@ -337,6 +340,27 @@ static void repair_sockets(struct agent *agent)
 		agent_tell_sockets(agent);
 }
 
+/* Connections are measured if that is wanted, and what was measured of pods and Services that are
+ * no more is forgotten. */
+void agent_measure(struct agent *agent)
+{
+	char message[sizeof(agent->latency_note)] = "";
+
+	if (latency_want(agent->datapath, agent->config.latency, message, sizeof(message)) < 0 &&
+	    strcmp(message, agent->latency_note) != 0)
+		log_warning("links", "connections are not measured: %s; retried every 5 s",
+			    message);
+	snprintf(agent->latency_note, sizeof(agent->latency_note), "%s", message);
+	/* To name all Services takes a while, where there are many. First after a start: what went
+	 * before may have had a number that is given again. */
+	if (agent->config.latency && agent_is_synced(agent) &&
+	    (!agent->latency_pruned ||
+	     agent->seconds - agent->latency_pruned >= LATENCY_PRUNE_SECONDS)) {
+		show_latency_prune(&agent->show);
+		agent->latency_pruned = agent->seconds;
+	}
+}
+
 /* What others removed is put back: links' programs, routes, neighbours, map entries. */
 void agent_repair(struct agent *agent)
 {
@@ -362,6 +386,7 @@ void agent_repair(struct agent *agent)
 	pods_repair(agent->pods);
 	agent_apply_rules(agent);
 	repair_sockets(agent);
+	agent_measure(agent);
 	agent_repair_pins(agent);
 	agent_repair_run_dir(agent);
 	agent_repair_state(agent);

@@ -10,6 +10,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/common/clock.h"
 #include "agent/config/config_show.h"
+#include "agent/kernel/latency.h"
 #include "agent/observe/notify.h"
 
 #define MESSAGE_MAX 512
@@ -78,6 +79,17 @@ static int take_health(struct agent *agent, struct config *now, char *message, s
 			   agent_serve_health, message, size);
 }
 
+static int take_latency(struct agent *agent, struct config *now, char *message, size_t size)
+{
+	int r = latency_want(agent->datapath, now->latency, message, size);
+
+	if (r == 0)
+		agent->config.latency = now->latency;
+	agent_measure(agent);
+	/* Which would mean that a restart takes it. */
+	return r == -EOPNOTSUPP ? -EINVAL : r;
+}
+
 /* Those that config_reloads() names. */
 static const struct {
 	const char *key;
@@ -85,7 +97,7 @@ static const struct {
 } takers[] = {
 	{"log-level", take_log_level},	      {"events-per-second", take_events},
 	{"rejects-per-second", take_rejects}, {"metrics-listen", take_metrics},
-	{"health-listen", take_health},
+	{"health-listen", take_health},	      {"latency", take_latency},
 };
 
 static int take(struct agent *agent, struct config *now, const char *key, char *message,

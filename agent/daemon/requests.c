@@ -329,6 +329,7 @@ void agent_progress(struct show_progress *ret, void *data)
 		.cni_note = agent->cni_note,
 		.sockets_note = agent->sockets_note,
 		.sockets_full_note = agent->sockets_full_note,
+		.latency_note = agent->latency_note,
 		.synced = progress.synced,
 		.pending = progress.pending,
 		.reconciles = progress.runs,

@@ -30,7 +30,9 @@ struct datapath {
 	struct datapath_options options;
 	struct pinned_links *links; /* NULL: nothing can be attached */
 	struct datapath_features features;
-	int *clsact; /* links that were uplinks by clsact filters, which have no pins */
+	bool latency_on;   /* latency.h: its program is attached */
+	bool latency_gone; /* that of an earlier agent, too */
+	int *clsact;	   /* links that were uplinks by clsact filters, which have no pins */
 	size_t clsact_count;
 	int kept[NEXT_HOP_UPLINKS]; /* what datapath_keep_uplinks() was told last */
 	size_t kept_count;
@@ -58,4 +60,6 @@ bool datapath_is_capturing(const char *program);
 int datapath_load_object(struct datapath *d, enum datapath_hook hook, char *message, size_t size);
 /* The kernel's number of a program. 0 or -errno. */
 int datapath_id_of(int fd, uint32_t *ret);
+/* latency.c: gives its object's map what an earlier agent's program has for it. 0 or -errno. */
+int datapath_inherit_map(struct datapath *d, struct bpf_map *map);
 struct own_programs datapath_own(const struct datapath *d);

@@ -154,6 +154,9 @@ static int prepare_object(struct datapath *d, enum datapath_hook hook, struct bp
 	{
 		r = strstr(bpf_map__name(map), ".rodata") ? set_constants(map, &d->constants)
 							  : share_map(d, map);
+		if (r == 0 && hook == DATAPATH_LATENCY && !is_shared(d, map) &&
+		    !bpf_map__is_internal(map))
+			r = datapath_inherit_map(d, map);
 		if (r < 0)
 			break;
 	}

@@ -14,6 +14,7 @@
 #include "from_pod.skel.h"
 #include "from_tunnel.skel.h"
 #include "from_wire.skel.h"
+#include "latency.skel.h"
 #include "socket.skel.h"
 #include "to_pod.skel.h"
 #include "to_tunnel.skel.h"
@@ -34,6 +35,7 @@ static const struct {
 	[DATAPATH_WIRE_XDP_VETH] = {"wire_xdp_veth", wire_xdp_bpf__elf_bytes},
 	[DATAPATH_WIRE_XDP_CHECK] = {"wire_xdp_check", wire_xdp_bpf__elf_bytes},
 	[DATAPATH_CLOSED] = {"closed", closed_bpf__elf_bytes},
+	[DATAPATH_LATENCY] = {"latency", latency_bpf__elf_bytes},
 	[DATAPATH_SOCKETS] = {"socket", socket_bpf__elf_bytes},
 };
 

@@ -400,7 +400,7 @@ static bool matches(const struct question *question, const struct drop_row *row)
 	return found;
 }
 
-static json_t *time_document(time_t when)
+json_t *drop_time_document(time_t when)
 {
 	char text[32];
 	struct tm tm;
@@ -422,11 +422,11 @@ static json_t *row_document(const struct drop_log *log, const struct drop_row *r
 			 reason_name(row->reason), "direction", hook_name(row->hook), "pod",
 			 row->pod, "policy", row->policies, "packets", number(packets), "seconds",
 			 json_integer(time(NULL) - row->last_at), "last",
-			 time_document(row->last_at), "example",
+			 drop_time_document(row->last_at), "example",
 			 event_document(&row->last, log->names));
 }
 
-static int by_packets(const void *a, const void *b)
+int drop_row_compare(const void *a, const void *b)
 {
 	json_int_t left = json_integer_value(json_object_get(*(json_t *const *)a, "packets"));
 	json_int_t right = json_integer_value(json_object_get(*(json_t *const *)b, "packets"));
@@ -451,7 +451,7 @@ static json_t *row_documents(const struct drop_log *log, const struct question *
 			found[count++] = row_document(log, row, packets);
 	}
 	if (found)
-		qsort(found, count, sizeof(*found), by_packets);
+		qsort(found, count, sizeof(*found), drop_row_compare);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, found[i]);
 	if (!found)
@@ -527,6 +527,7 @@ static int read_filter(const json_t *args, struct question *ret, struct error *e
 	const json_t *filter = json_object_get(args, "filter");
 	const char *key;
 	json_t *value;
+	int r;
 
 	json_object_foreach ((json_t *)filter, key, value) {
 		bool known = false;
@@ -540,7 +541,13 @@ static int read_filter(const json_t *args, struct question *ret, struct error *e
 					 "--last 1000",
 					 key);
 	}
-	return flow_filter_parse(filter, &ret->filter, error);
+	r = flow_filter_parse(filter, &ret->filter, error);
+	if (r < 0 || !ret->filter || !ret->filter->kernel_reasons.count)
+		return r;
+	flow_filter_free(ret->filter);
+	return error_set(error, -EINVAL, EINVAL,
+			 "filter reason: what the kernel drops is counted only while somebody "
+			 "watches: polderctl drop list --kernel");
 }
 
 int drop_log_document(const struct drop_log *log, const json_t *args, json_t **ret,
@@ -558,8 +565,9 @@ int drop_log_document(const struct drop_log *log, const json_t *args, json_t **r
 	take_sample(log, &question.now);
 	rows = row_documents(log, &question, told);
 	document = json_pack(
-		"{s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "since", time_document(question.before->at),
-		"drops", rows, "reasons", reason_documents(&question, told), "lost_events",
+		"{s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "since",
+		drop_time_document(question.before->at), "drops", rows, "reasons",
+		reason_documents(&question, told), "lost_events",
 		number(since(question.now.lost, question.before->lost)), "limited_events",
 		number(since(question.now.limited, question.before->limited)), "rows_left_out",
 		number(log->evicted), "counted", question.now.read && question.before->read);

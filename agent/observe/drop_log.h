@@ -7,6 +7,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <time.h>
 #include <uv.h>
 
 #include "agent/common/error.h"
@@ -30,6 +31,11 @@ void drop_log_close(struct drop_log *log);
  */
 int drop_log_document(const struct drop_log *log, const json_t *args, json_t **ret,
 		      struct error *ret_error);
+
+/* What rows of drops have in common. */
+json_t *drop_time_document(time_t when);
+/* For qsort(3) of an array of documents: the most packets first. */
+int drop_row_compare(const void *a, const void *b);
 
 /* What to do about a reason, in plain words. The caller frees; NULL: no memory. */
 char *drop_remedy(unsigned int reason);

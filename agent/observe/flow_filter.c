@@ -227,11 +227,34 @@ static bool policies_match(const struct flow_filter *filter, const struct flow_s
 
 /* ---------------------------------------------------------------- all */
 
+static bool has_own_reasons(const struct flow_filter *filter)
+{
+	return has_bits(filter->reasons, sizeof(filter->reasons) / sizeof(*filter->reasons));
+}
+
 bool flow_filter_has_reason(const struct flow_filter *filter, uint8_t reason)
 {
-	if (!has_bits(filter->reasons, sizeof(filter->reasons) / sizeof(*filter->reasons)))
+	if (!has_own_reasons(filter) && !filter->kernel_reasons.count)
 		return true;
 	return reason < REASON_COUNT && has_bit(filter->reasons, reason);
+}
+
+bool flow_filter_names_kernel_reason(const struct flow_filter *filter, const char *reason)
+{
+	for (size_t i = 0; filter && i < filter->kernel_reasons.count; i++)
+		if (strcmp(filter->kernel_reasons.items[i], reason) == 0)
+			return true;
+	return false;
+}
+
+bool flow_filter_has_kernel_reason(const struct flow_filter *filter, const char *reason)
+{
+	const struct flow_filter_texts *wanted = &filter->kernel_reasons;
+
+	for (size_t i = 0; i < wanted->count; i++)
+		if (!*wanted->items[i] || strcmp(wanted->items[i], reason) == 0)
+			return true;
+	return !wanted->count && !has_own_reasons(filter);
 }
 
 /* What costs no look-up comes first. */
@@ -239,7 +262,8 @@ static bool numbers_match(const struct flow_filter *filter, const struct flow_su
 {
 	if (filter->verdicts && !(filter->verdicts & VERDICT_BIT(subject->verdict)))
 		return false;
-	if (!flow_filter_has_reason(filter, subject->reason))
+	if (subject->kernel_reason ? !flow_filter_has_kernel_reason(filter, subject->kernel_reason)
+				   : !flow_filter_has_reason(filter, subject->reason))
 		return false;
 	if (has_bits(filter->protos, 4) &&
 	    (!subject->family || !has_bit(filter->protos, subject->proto)))
@@ -261,15 +285,29 @@ bool flow_filter_matches(const struct flow_filter *filter, const struct flow_sub
 	       policies_match(filter, subject, names);
 }
 
-uint32_t flow_filter_mask(const struct flow_filter *filter, uint32_t mask)
+bool flow_filter_wants_kernel(const struct flow_filter *filter)
 {
 	if (!filter)
+		return true;
+	if (filter->policies.count ||
+	    (filter->verdicts && !(filter->verdicts & VERDICT_BIT(VERDICT_DROP))))
+		return false;
+	return filter->kernel_reasons.count || !has_own_reasons(filter);
+}
+
+uint32_t flow_filter_mask(const struct flow_filter *filter, uint32_t mask)
+{
+	bool own;
+
+	if (!filter)
 		return mask;
+	own = has_own_reasons(filter);
 	/* Only what is dropped has a reason. */
-	if (has_bits(filter->reasons, sizeof(filter->reasons) / sizeof(*filter->reasons)) ||
+	if (own || filter->kernel_reasons.count ||
 	    (filter->verdicts && !(filter->verdicts & VERDICT_BIT(VERDICT_ALLOW))))
 		mask &= ~(uint32_t)EVENT_MASK_FLOWS;
-	if (filter->verdicts == VERDICT_BIT(VERDICT_ALLOW))
+	if (filter->verdicts == VERDICT_BIT(VERDICT_ALLOW) ||
+	    (filter->kernel_reasons.count && !own))
 		mask &= ~(uint32_t)EVENT_MASK_DROPS;
 	return mask;
 }

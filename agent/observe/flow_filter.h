@@ -36,7 +36,10 @@ struct flow_filter {
 	size_t port_count;
 	uint64_t protos[4];			    /* bits by number; all 0: any */
 	uint64_t reasons[(REASON_COUNT + 63) / 64]; /* the same */
-	uint32_t verdicts;			    /* the same */
+	/* The kernel's own, without "kernel:", in capitals; "": any of them. With reasons of either
+	 * kind the others are none that is wanted. */
+	struct flow_filter_texts kernel_reasons;
+	uint32_t verdicts; /* the same */
 };
 
 /*
@@ -57,17 +60,23 @@ struct flow_subject {
 	struct flow_end from, to;
 	struct flow_end from_becomes, to_becomes; /* by translation; all 0: nothing */
 	uint32_t egress_rule, ingress_rule;	  /* that decided; 0: none */
+	const char *kernel_reason; /* the kernel dropped it for that; NULL: it did not */
 };
 void flow_subject_of_event(const struct polder_event *event, struct flow_subject *ret);
 
 /* NULL matches everything. */
 bool flow_filter_matches(const struct flow_filter *filter, const struct flow_subject *subject,
 			 const struct event_names *names);
+/* Can it match what the kernel drops? Policies and what is allowed are not the kernel's. */
+bool flow_filter_wants_kernel(const struct flow_filter *filter);
 /* What the programs have to tell of (enum event_mask) so that nothing is missed, out of `mask`. */
 uint32_t flow_filter_mask(const struct flow_filter *filter, uint32_t mask);
 
 /* For what has no packets any more, only names and numbers. */
 bool flow_filter_has_reason(const struct flow_filter *filter, uint8_t reason); /* or wants any */
+bool flow_filter_has_kernel_reason(const struct flow_filter *filter, const char *reason);
+/* Is it asked for by its name? NULL: nothing is. */
+bool flow_filter_names_kernel_reason(const struct flow_filter *filter, const char *reason);
 bool flow_name_in_namespace(const char *name, const char *namespace);
 
 /* Do protocols of this number have ports? */

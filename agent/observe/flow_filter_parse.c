@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A filter from what somebody asks for, with a reason when it makes no sense. */
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -201,8 +202,32 @@ static int take_verdict(struct flow_filter *filter, const char *text, struct err
 		   "expected allow, drop, or reject (dropped, and the sender is told)");
 }
 
+#define KERNELS	     "kernel:"
+#define KERNELS_LONG "skb_drop_reason_"
+
+/* As the kernel writes it, but for capitals: "kernel:NO_SOCKET". Whether the running kernel has
+ * such a reason is for who asks it. */
+static int take_kernel_reason(struct flow_filter *filter, const char *text, struct error *error)
+{
+	const char *name = text + strlen(KERNELS);
+	char upper[64] = "";
+	size_t i;
+
+	if (strncasecmp(name, KERNELS_LONG, strlen(KERNELS_LONG)) == 0)
+		name += strlen(KERNELS_LONG);
+	for (i = 0; name[i] && i + 1 < sizeof(upper); i++)
+		upper[i] = (char)toupper((unsigned char)name[i]);
+	if (name[i] || strspn(upper, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != i)
+		return bad(error, "reason", text,
+			   "expected a reason of the kernel's, such as kernel:NO_SOCKET, or "
+			   "kernel: for all of them");
+	return add_text(&filter->kernel_reasons, upper, error);
+}
+
 static int take_reason(struct flow_filter *filter, const char *text, struct error *error)
 {
+	if (strncmp(text, KERNELS, strlen(KERNELS)) == 0)
+		return take_kernel_reason(filter, text, error);
 	for (unsigned int reason = REASON_NONE + 1; reason < REASON_COUNT; reason++)
 		if (strcmp(text, reason_name(reason)) == 0) {
 			set_bit(filter->reasons, reason);
@@ -210,7 +235,8 @@ static int take_reason(struct flow_filter *filter, const char *text, struct erro
 		}
 	return bad(error, "reason", text,
 		   "no packet is dropped for that; the reasons stand in docs/operations.md, such "
-		   "as policy_denied_ingress");
+		   "as policy_denied_ingress; the kernel's begin with kernel:, such as "
+		   "kernel:NO_SOCKET");
 }
 
 static const struct {
@@ -262,7 +288,7 @@ static bool has_reason(const struct flow_filter *filter)
 	for (size_t i = 0; i < COUNT(filter->reasons); i++)
 		if (filter->reasons[i])
 			return true;
-	return false;
+	return filter->kernel_reasons.count != 0;
 }
 
 /* What can never match is a mistake, and silence would look like an answer. */
@@ -379,6 +405,7 @@ void flow_filter_free(struct flow_filter *filter)
 	free_texts(&filter->pods);
 	free_texts(&filter->namespaces);
 	free_texts(&filter->policies);
+	free_texts(&filter->kernel_reasons);
 	free_terms(&filter->from);
 	free_terms(&filter->to);
 	free(filter);

@@ -171,8 +171,8 @@ void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct me
 	append_line(metrics, "", labels, label_count, format_u64(value, text));
 }
 
-void metrics_histogram(struct metrics *metrics, const struct histogram *histogram,
-		       const struct metric_label *labels, size_t label_count)
+void metrics_buckets(struct metrics *metrics, const struct metric_buckets *buckets,
+		     const struct metric_label *labels, size_t label_count)
 {
 	struct metric_label with_end[METRIC_LABELS_MAX + 1];
 	char end[NUMBER_MAX], text[NUMBER_MAX];
@@ -181,16 +181,25 @@ void metrics_histogram(struct metrics *metrics, const struct histogram *histogra
 	assert(metrics->type == METRIC_HISTOGRAM && label_count <= METRIC_LABELS_MAX);
 	for (size_t i = 0; i < label_count; i++)
 		with_end[i] = labels[i];
-	for (size_t i = 0; i <= HISTOGRAM_STEPS; i++) {
-		sum += histogram->counts[i];
+	for (size_t i = 0; i <= buckets->steps; i++) {
+		sum += buckets->counts[i];
 		with_end[label_count] = (struct metric_label){
-			"le",
-			i < HISTOGRAM_STEPS ? format_double(histogram_steps[i], end) : "+Inf"};
+			"le", i < buckets->steps ? format_double(buckets->ends[i], end) : "+Inf"};
 		append_line(metrics, "_bucket", with_end, label_count + 1, format_u64(sum, text));
 	}
-	append_line(metrics, "_sum", labels, label_count,
-		    format_double((double)histogram->sum_ns / 1e9, text));
-	append_line(metrics, "_count", labels, label_count, format_u64(histogram->count, text));
+	append_line(metrics, "_sum", labels, label_count, format_double(buckets->sum, text));
+	append_line(metrics, "_count", labels, label_count, format_u64(sum, text));
+}
+
+void metrics_histogram(struct metrics *metrics, const struct histogram *histogram,
+		       const struct metric_label *labels, size_t label_count)
+{
+	const struct metric_buckets buckets = {.ends = histogram_steps,
+					       .counts = histogram->counts,
+					       .steps = HISTOGRAM_STEPS,
+					       .sum = (double)histogram->sum_ns / 1e9};
+
+	metrics_buckets(metrics, &buckets, labels, label_count);
 }
 
 void metrics_single(struct metrics *metrics, const char *name, enum metric_type type,

@@ -38,6 +38,17 @@ void metrics_sample_u64(struct metrics *metrics, uint64_t value, const struct me
 void metrics_histogram(struct metrics *metrics, const struct histogram *histogram,
 		       const struct metric_label *labels, size_t label_count);
 
+/* The same of other steps: `counts` has one more than `ends`, for what is beyond the last, and they
+ * are not added up. */
+struct metric_buckets {
+	const double *ends;
+	const uint64_t *counts;
+	size_t steps;
+	double sum;
+};
+void metrics_buckets(struct metrics *metrics, const struct metric_buckets *buckets,
+		     const struct metric_label *labels, size_t label_count);
+
 /* A family of one sample without labels. */
 void metrics_single(struct metrics *metrics, const char *name, enum metric_type type,
 		    const char *help, double value);

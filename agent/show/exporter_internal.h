@@ -18,5 +18,7 @@ void exporter_add_alerts(struct metrics *m, const struct show_sources *sources);
 void exporter_add_api(struct metrics *m, const struct show_sources *sources);
 /* exporter_balancers.c; nothing without pools. */
 void exporter_add_balancers(struct metrics *m, const struct show_sources *sources);
+/* exporter_latency.c; nothing while connections are not measured. */
+void exporter_add_latency(struct metrics *m, const struct show_sources *sources);
 /* exporter_policies.c; those alone whose rules pods of this node have. */
 void exporter_add_policies(struct metrics *m, const struct show_sources *sources);

@@ -313,11 +313,14 @@ static json_t *features(const struct show_sources *sources, const struct show_pr
 	const struct datapath_features *found = datapath_features(sources->datapath);
 	const char *rules_note = progress->rules_note ? progress->rules_note : "";
 	const char *sockets_note = progress->sockets_note ? progress->sockets_note : "";
+	const char *latency_note = progress->latency_note ? progress->latency_note : "";
 	json_t *list = json_array();
 
 	add_feature(list, "tcx", found->tcx, found->tcx ? "" : "programs are attached by clsact");
 	add_feature(list, "socket_programs", found->socket_programs, found->socket_note);
 	add_feature(list, "socket_ends", !*sockets_note, sockets_note);
+	if (sources->config->latency)
+		add_feature(list, "latency", !*latency_note, latency_note);
 	add_feature(list, "stack_rules", !*rules_note, rules_note);
 	add_feature(list, "program_wait", sources->wait_method != PROGRAM_WAIT_METHODS,
 		    ways[sources->wait_method]);
@@ -420,10 +423,12 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		{"policies", show_policies},
 		{"flows", show_flows},
 		{"drops", show_drops},
+		{"drops.kernel", show_kernel_drops},
 		{"maps", show_maps},
 		{"metrics", show_metrics},
 		{"monitor", show_monitor},
 		{"alerts", show_alerts},
+		{"latency", show_latency},
 		{"policy.suggest", show_suggest},
 		{"nodes", show_nodes},
 		{"load-balancers", show_load_balancers},

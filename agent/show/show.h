@@ -17,6 +17,7 @@
 #include "agent/observe/events.h"
 #include "agent/observe/flow_export.h"
 #include "agent/observe/flow_watch.h"
+#include "agent/observe/kernel_drops.h"
 #include "agent/pods/pods.h"
 #include "agent/policy/policy_sync.h"
 #include "agent/reconcile/reconciler.h"
@@ -36,7 +37,8 @@ struct show_progress {
 	const char *cni_note;	     /* of the runtimes' network configuration; "": nothing */
 	/* Why connections of the node outlive their Service's endpoint; "": they do not. */
 	const char *sockets_note, *sockets_full_note;
-	bool pending; /* a change in the store is not in force yet */
+	const char *latency_note; /* why connections are not measured; "": they are, or need not */
+	bool pending;		  /* a change in the store is not in force yet */
 	uint64_t reconciles, reconcile_errors, policy_switches;
 	uint64_t audits, audit_differences;
 	double last_reconcile_seconds;
@@ -66,6 +68,8 @@ struct show_sources {
 	struct flows *flows;
 	struct events *events;
 	struct drop_log *drop_log;
+	struct kernel_drops *kernel_drops;
+	const struct event_names *event_names;
 	const struct flow_export *flow_export; /* NULL: none is wanted */
 	struct flow_recorder *recorder;
 	struct alert_watch *alerts;
@@ -81,13 +85,16 @@ struct show_sources {
 };
 
 /*
- * Registers status, pods, nodes, services, policies, flows, drops, maps, config, metrics and
- * monitor. `sources` is kept. 0 or -errno.
+ * Registers status, pods, nodes, services, policies, flows, drops, latency, maps, config, metrics
+ * and monitor. `sources` is kept. 0 or -errno.
  */
 int show_register(struct control_server *server, const struct show_sources *sources);
 
 /* Who has an address, for a struct flow_watch_env; `data` is the struct show_sources. */
 void show_flow_end(const struct polder_addr *addr, struct flow_watch_end *ret, void *data);
+
+/* What was measured of pods and Services that are no more is forgotten. */
+void show_latency_prune(const struct show_sources *sources);
 
 /* Names for events, from `sources` (kept). */
 void show_event_names(const struct show_sources *sources, struct event_names *ret);

@@ -12,9 +12,13 @@ void show_flows(struct control_request *request, const json_t *args, int netns_f
 void show_maps(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_config(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_drops(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_kernel_drops(struct control_request *request, const json_t *args, int netns_fd,
+		       void *data);
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_alerts(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_suggest(struct control_request *request, const json_t *args, int netns_fd, void *data);
+
+void show_latency(struct control_request *request, const json_t *args, int netns_fd, void *data);
 
 /* Answers with `result`, or with an error if it is NULL. Takes the reference. */
 void show_reply(struct control_request *request, json_t *result);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/common/cleanup.h"
 #include "agent/common/clock.h"
 #include "agent/kernel/counters.h"
 #include "agent/observe/flow_filter.h"
@@ -95,24 +96,74 @@ void show_event_names(const struct show_sources *sources, struct event_names *re
 
 /* ---------------------------------------------------------------- monitor */
 
+/* One who listens: to the programs' events, to what the kernel drops, to alerts, or to several. */
+struct monitor {
+	struct control_request *request;
+	const struct event_names *names;
+	struct event_subscriber *events; /* NULL: not to these */
+	struct kernel_watch *kernel;	 /* the same */
+	struct alert_subscriber *alerts; /* the same */
+	uint64_t lost, limited; /* of the kernel's drops, that the reader has not heard of */
+};
+
 static int send_line(json_t *line, void *data)
 {
-	return control_stream_send(data, line);
+	struct monitor *monitor = data;
+
+	return control_stream_send(monitor->request, line);
 }
 
-/* What one reader listens to. */
-struct listening {
-	struct event_subscriber *events; /* NULL: nothing of these */
-	struct alert_subscriber *alerts;
-};
+static void free_monitor(struct monitor *monitor)
+{
+	events_unsubscribe(monitor->events);
+	kernel_drops_unwatch(monitor->kernel);
+	alert_watch_unsubscribe(monitor->alerts);
+	free(monitor);
+}
 
 static void on_hang_up(struct control_request *request, void *data)
 {
-	struct listening *listening = data;
+	free_monitor(data);
+}
 
-	events_unsubscribe(listening->events);
-	alert_watch_unsubscribe(listening->alerts);
-	free(listening);
+/* ---------------------------------------------------------------- the kernel's drops */
+
+static void on_kernel_begun(const char *why, void *data)
+{
+	struct monitor *monitor = data;
+
+	if (!why) {
+		(void)send_line(json_pack("{s:{s:b}}", "kernel_drops", "available", true), monitor);
+		return;
+	}
+	kernel_drops_unwatch(monitor->kernel);
+	monitor->kernel = NULL;
+	(void)send_line(json_pack("{s:{s:b, s:s, s:b}}", "kernel_drops", "available", false, "why",
+				  why, "alone", monitor->events == NULL && monitor->alerts == NULL),
+			monitor);
+}
+
+static void on_kernel_drop(const struct kernel_drop_told *told, void *data)
+{
+	struct monitor *monitor = data;
+	json_t *line = kernel_drop_document(told, monitor->names);
+
+	if (!line || send_line(line, monitor) < 0)
+		monitor->lost++;
+}
+
+static void on_kernel_missed(uint64_t lost, uint64_t limited, void *data)
+{
+	struct monitor *monitor = data;
+
+	monitor->lost += lost;
+	monitor->limited += limited;
+	if (!monitor->lost && !monitor->limited)
+		return;
+	if (send_line(json_pack("{s:o, s:o}", "kernel_lost", show_u64(monitor->lost),
+				"kernel_limited", show_u64(monitor->limited)),
+		      monitor) == 0)
+		monitor->lost = monitor->limited = 0;
 }
 
 static bool is_wanted(const json_t *args, const char *key)
@@ -183,24 +234,81 @@ static const char *read_past(const json_t *args, struct past *ret)
 	return NULL;
 }
 
-/* Takes `filter`. NULL: no memory. */
-static struct listening *listen_to(const struct show_sources *sources, uint32_t mask,
-				   struct flow_filter *filter, bool alerts,
-				   struct control_request *request)
-{
-	struct listening *listening = calloc(1, sizeof(*listening));
+/* What of a question is for whom. */
+struct wanted {
+	uint32_t mask; /* enum event_mask */
+	bool kernel, alerts;
+	struct past past;
+};
 
-	if (listening && alerts)
-		listening->alerts = alert_watch_subscribe(sources->alerts, send_line, request);
-	if (listening && mask)
-		listening->events =
-			events_subscribe(sources->events, mask, filter, send_line, request);
-	else
-		flow_filter_free(filter);
-	if (listening && (!alerts || listening->alerts) && (!mask || listening->events))
-		return listening;
-	if (listening)
-		on_hang_up(request, listening);
+/* 0 with a filter for each of the two, or -errno with `error`. */
+static int read_wanted(const json_t *args, struct wanted *ret, struct flow_filter *filters[2],
+		       struct error *error)
+{
+	const json_t *filter = json_object_get(args, "filter");
+	const char *why;
+	int r;
+
+	ret->mask = (is_wanted(args, "drops") ? EVENT_MASK_DROPS : 0u) |
+		    (is_wanted(args, "flows") ? EVENT_MASK_FLOWS : 0u);
+	ret->kernel = is_wanted(args, "kernel");
+	ret->alerts = is_wanted(args, "alerts");
+	why = ret->mask || ret->kernel || ret->alerts
+		      ? read_past(args, &ret->past)
+		      : "monitor: ask for drops, flows, alerts or several of them";
+	if (!why && ret->alerts && filter && !json_is_null(filter))
+		why = "monitor: a filter is for packets, and alerts are none: ask for them without "
+		      "it";
+	if (why)
+		return error_set(error, -EINVAL, EINVAL, "%s", why);
+	r = flow_filter_parse(filter, &filters[0], error);
+	if (r == 0)
+		r = flow_filter_parse(filter, &filters[1], error);
+	if (r < 0)
+		return r;
+	ret->mask = flow_filter_mask(filters[0], ret->mask);
+	ret->kernel = ret->kernel && flow_filter_wants_kernel(filters[1]);
+	if (ret->mask || ret->kernel || ret->alerts)
+		return 0;
+	return error_set(error, -EINVAL, EINVAL,
+			 "monitor: the filter lets none of the events through that are asked for: "
+			 "what is allowed is a flow, what is not a drop, and the kernel's own "
+			 "drops have no policy");
+}
+
+/* Takes the filters. NULL: no memory. */
+static struct monitor *listen_to(const struct show_sources *sources, const struct wanted *wanted,
+				 struct flow_filter *filters[2], struct control_request *request)
+{
+	struct monitor *monitor = calloc(1, sizeof(*monitor));
+	const struct kernel_watch_calls calls = {.began = on_kernel_begun,
+						 .drop = on_kernel_drop,
+						 .missed = on_kernel_missed,
+						 .data = monitor};
+	bool good = monitor != NULL;
+
+	if (good) {
+		monitor->request = request;
+		monitor->names = sources->event_names;
+	}
+	if (good && wanted->mask) {
+		monitor->events = events_subscribe(sources->events, wanted->mask,
+						   TAKE_PTR(filters[0]), send_line, monitor);
+		good = monitor->events != NULL;
+	}
+	if (good && wanted->kernel) {
+		monitor->kernel =
+			kernel_drops_watch(sources->kernel_drops, TAKE_PTR(filters[1]), &calls);
+		good = monitor->kernel != NULL;
+	}
+	if (good && wanted->alerts) {
+		monitor->alerts = alert_watch_subscribe(sources->alerts, send_line, monitor);
+		good = monitor->alerts != NULL;
+	}
+	if (good)
+		return monitor;
+	if (monitor)
+		free_monitor(monitor);
 	return NULL;
 }
 
@@ -216,58 +324,41 @@ static void replay_alerts(const struct show_sources *sources, const struct past 
 	json_decref(kept);
 }
 
-/* NULL, or why it is refused. */
-static const char *check_monitor(const json_t *args, uint32_t mask, struct past *ret)
+/* From now on `monitor` may go at any time: it is the stream's. */
+static void begin_stream(struct control_request *request, const json_t *args,
+			 const struct show_sources *sources, const struct past *past,
+			 struct monitor *monitor)
 {
-	bool alerts = is_wanted(args, "alerts");
-	const json_t *filter = json_object_get(args, "filter");
+	struct event_subscriber *events = monitor->events;
 
-	if (!mask && !alerts)
-		return "monitor: ask for drops, flows, alerts or several of them";
-	if (alerts && filter && !json_is_null(filter))
-		return "monitor: a filter is about packets: alerts have none";
-	return read_past(args, ret);
+	control_stream_begin(request, on_hang_up, monitor);
+	if (is_wanted(args, "begin"))
+		control_stream_send(request, begin_document(sources));
+	if (past->wanted && is_wanted(args, "alerts"))
+		replay_alerts(sources, past, request);
+	if (past->wanted && events)
+		events_replay(events, past->after_ns, past->last);
 }
 
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data)
 {
 	const struct show_sources *sources = data;
-	uint32_t mask = (is_wanted(args, "drops") ? EVENT_MASK_DROPS : 0u) |
-			(is_wanted(args, "flows") ? EVENT_MASK_FLOWS : 0u);
-	struct listening *listening;
-	struct flow_filter *filter = NULL;
-	struct past past = {0};
-	const char *why = check_monitor(args, mask, &past);
+	struct flow_filter *filters[2] = {NULL, NULL};
+	struct monitor *monitor = NULL;
+	struct wanted wanted = {0};
 	struct error error;
+	int r = read_wanted(args, &wanted, filters, &error);
 
-	if (why) {
-		control_fail(request, EINVAL, why, NULL);
-		return;
-	}
-	if (flow_filter_parse(json_object_get(args, "filter"), &filter, &error) < 0) {
+	if (r == 0)
+		monitor = listen_to(sources, &wanted, filters, request);
+	if (monitor)
+		begin_stream(request, args, sources, &wanted.past, monitor);
+	else if (r < 0)
 		control_fail(request, error.code, error.text, NULL);
-		return;
-	}
-	if (mask && !flow_filter_mask(filter, mask)) {
-		flow_filter_free(filter);
-		control_fail(request, EINVAL,
-			     "monitor: the filter lets none of the events through that are asked "
-			     "for: what is allowed is a flow, what is not a drop",
-			     NULL);
-		return;
-	}
-	listening = listen_to(sources, mask, filter, is_wanted(args, "alerts"), request);
-	if (!listening) {
+	else
 		show_reply(request, NULL);
-		return;
-	}
-	control_stream_begin(request, on_hang_up, listening);
-	if (is_wanted(args, "begin"))
-		control_stream_send(request, begin_document(sources));
-	if (past.wanted && listening->alerts)
-		replay_alerts(sources, &past, request);
-	if (past.wanted && listening->events)
-		events_replay(listening->events, past.after_ns, past.last);
+	flow_filter_free(filters[0]);
+	flow_filter_free(filters[1]);
 }
 
 /* ---------------------------------------------------------------- drops */

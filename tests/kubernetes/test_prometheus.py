@@ -17,7 +17,7 @@ from lib.traffic import V4
 import prometheus
 
 LISTEN = "127.0.0.1:9180"
-WORLD = {"load_balancer_pools": ["192.0.2.10-192.0.2.13"], "load_balancer_announce": "l2", "metrics_listen": LISTEN}
+WORLD = {"latency": "yes", "load_balancer_pools": ["192.0.2.10-192.0.2.13"], "load_balancer_announce": "l2", "metrics_listen": LISTEN}
 DASHBOARD = os.path.join(REPOSITORY, "deploy", "grafana", "polder.json")
 ALERTS = os.path.join(REPOSITORY, "deploy", "alerts.yml")
 METRIC = re.compile(r"\b(?:polder|process)_[a-z_]+\b")

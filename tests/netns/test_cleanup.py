@@ -9,10 +9,10 @@ import signal
 from lib.agent import POLDERCTL
 from lib.netns import run
 from lib.runner import in_worlds
-from lib.traffic import reach
+from lib.traffic import reach, wait_until
 
 WORLDS = {
-    "": {"nodes": 1},
+    "": {"nodes": 1, "latency": "yes"},
     "clsact": {"nodes": 1, "attach": "clsact"},
 }
 
@@ -37,6 +37,11 @@ def everything(world):
         if os.path.exists(path):
             found.append(path)
     return found
+
+
+def of_cgroup(world):
+    """Programs at the node's cgroup: the kernel takes them away a while after their last pin."""
+    return run(["bpftool", "cgroup", "show", world.node.cgroup]).stdout
 
 
 def cleanup(world, *args, check=True):
@@ -97,8 +102,11 @@ def test_a_dry_run_tells_all_and_takes_nothing(world):
 @in_worlds("", "clsact")
 def test_everything_goes_after_a_crash(world):
     pods = begin(world)
+    assert "socket_connect4" in of_cgroup(world)
+    assert ("sock_ops" in of_cgroup(world)) == (world.agent.options.get("latency") == "yes")
     world.agent.kill(signal.SIGKILL)
     done = cleanup(world, "--force")
+    wait_until(lambda: not of_cgroup(world), lambda: f"no program at the cgroup: {of_cgroup(world)}")
     assert "deleted: link pld" in done.stdout and "deleted: pin" in done.stdout, done.stdout
     assert not everything(world), everything(world)
     assert "nothing of Polder is left" in cleanup(world).stdout

@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What polderctl tells of flows and drops on a live node: filters, the past, restarts of the agent."""
 
-import json
-import subprocess
-import threading
-
-from lib.agent import POLDERCTL
 from lib import objects
+from lib.monitor import Monitor
 from lib.objects import labels, policy
 from lib.traffic import BOTH, V4, reach, wait_until
 
@@ -33,39 +29,6 @@ def flows(world, *words):
 
 def denied(world, family=V4):
     reach(world.stranger, world.server.ips[family], 8080, timeout=0.05)
-
-
-class Monitor:
-    """polderctl monitor, while the test goes on."""
-
-    def __init__(self, world, *words):
-        self.process = subprocess.Popen([POLDERCTL, "--socket", world.n1.agent.socket, "-o", "jsonl", "monitor", *words],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.lines, self.errors = [], []
-        self.readers = [threading.Thread(target=lambda: self.lines.extend(iter(self.process.stdout.readline, ""))),
-                        threading.Thread(target=lambda: self.errors.extend(iter(self.process.stderr.readline, "")))]
-        for reader in self.readers:
-            reader.start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(60)
-        for reader in self.readers:
-            reader.join(60)
-        self.process.stdout.close()
-        self.process.stderr.close()
-
-    def events(self):
-        return [json.loads(line) for line in list(self.lines)]
-
-    def wait(self, condition, act=lambda: None):
-        def found():
-            act()
-            return [event for event in self.events() if condition(event)]
-        return wait_until(found, lambda: f"an event among {self.lines[-3:]}, {self.errors[-3:]}")
 
 
 def test_flows_have_the_names_of_their_pods_service_and_policy(world):
@@ -115,7 +78,7 @@ def test_filters_without_sense_are_refused_in_words(world):
 
 
 def test_monitor_shows_what_its_filter_lets_through(world):
-    with Monitor(world, "--pod", str(world.stranger), "--reason", "policy_denied_ingress") as monitor:
+    with Monitor(world.n1.agent, "--pod", str(world.stranger), "--reason", "policy_denied_ingress") as monitor:
         for family in BOTH:
             address = world.server.ips[family]
             event = monitor.wait(lambda event: event.get("destination", {}).get("ip") == address, lambda: (
@@ -127,15 +90,15 @@ def test_monitor_shows_what_its_filter_lets_through(world):
 def test_monitor_begins_with_the_last_drops(world):
     denied(world)
     wait_until(lambda: world.n1.agent.ctl_json("drop", "list", "--pod", str(world.server))["drops"], "the drop is counted")
-    with Monitor(world, "--drops", "--last", "1", "--pod", str(world.server)) as monitor:
+    with Monitor(world.n1.agent, "--drops", "--last", "1", "--pod", str(world.server)) as monitor:
         event = monitor.wait(lambda event: "reason" in event)[0]  # and nobody sends
         assert event["reason"] == "policy_denied_ingress", event
-    with Monitor(world, "--drops", "--since", "1h", "--pod", str(world.server)) as monitor:
+    with Monitor(world.n1.agent, "--drops", "--since", "1h", "--pod", str(world.server)) as monitor:
         monitor.wait(lambda event: "reason" in event)
 
 
 def test_monitor_goes_on_over_a_restart_and_says_what_was_lost(world):
-    with Monitor(world, "--drops", "--pod", str(world.stranger)) as monitor:
+    with Monitor(world.n1.agent, "--drops", "--pod", str(world.stranger)) as monitor:
         monitor.wait(lambda event: "reason" in event, lambda: denied(world))
         world.n1.agent.stop()
         wait_until(lambda: monitor.errors, "the end of the agent is told")

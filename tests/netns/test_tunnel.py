@@ -9,6 +9,7 @@ import socket
 import struct
 
 from lib import objects, packets, tunnel
+from lib.monitor import Monitor
 from lib.runner import each_family, in_worlds, limit
 from lib.traffic import (BOTH, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO, V4, V6, Capture, Connection, UdpClient, ping, reach,
                          send_frame, wait_until)
@@ -321,3 +322,26 @@ def test_nothing_passes_while_programs_of_the_device_are_gone(world):
     finally:
         world.n1.agent.start()
     assert reach(world.c, world.a.ips[V4], 8080).verdict == "open"
+
+
+@each_family
+def test_what_the_kernel_drops_of_the_tunnels_is_told_by_what_is_within(world, family):
+    """A firewall of the node that refuses the tunnel's packets: outside they are the nodes', within the pods'."""
+    def is_told(event):
+        return (event.get("type") == "kernel_drop" and event["reason"] == "kernel:NETFILTER_DROP" and event["place"] == "node"
+                and (event["source"]["ip"], event["destination"]["ip"]) == (world.a.ips[family], world.c.ips[family]))
+
+    netns = world.n2.netns
+    netns.run("nft", "add", "table", "inet", "refusing")
+    try:
+        netns.run("nft", "add", "chain", "inet", "refusing", "input", "{ type filter hook input priority 0; }")
+        netns.run("nft", "add", "rule", "inet", "refusing", "input", "udp", "dport", str(PORT), "drop")
+        with Monitor(world.n2.agent, "--kernel") as monitor:
+            sender = UdpClient(world.a, world.c.ips[family], 9999)
+            try:
+                event = monitor.wait(is_told, sender.send)[0]
+            finally:
+                sender.close()
+        assert event["destination"]["port"] == 9999 and event["destination"]["pod"] == str(world.c), event
+    finally:
+        netns.run("nft", "delete", "table", "inet", "refusing")

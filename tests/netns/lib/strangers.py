@@ -10,8 +10,8 @@ from .netns import inside, run
 
 SYS_BPF = 321  # x86-64
 PROG_LOAD, OBJ_PIN, PROG_ATTACH, PROG_DETACH, LINK_CREATE = 5, 6, 8, 9, 28
-SCHED_CLS, XDP, SOCK_ADDR = 3, 6, 18
-CONNECT4, XDP_HOOK, TCX_INGRESS, TCX_EGRESS = 10, 37, 46, 47
+SCHED_CLS, XDP, SOCK_OPS, SOCK_ADDR = 3, 6, 13, 18
+SOCK_OPS_HOOK, CONNECT4, XDP_HOOK, TCX_INGRESS, TCX_EGRESS = 3, 10, 37, 46, 47
 ALLOW_MULTI, BEFORE, AFTER = 1 << 1, 1 << 3, 1 << 4
 XDP_PASS, TC_UNSPEC, SOCK_OK = 2, -1, 1
 
@@ -72,7 +72,7 @@ def at_filter(node, ifname, direction, priority, name="stranger"):
 @contextlib.contextmanager
 def at_cgroup(directory, flags, name="stranger", hook=CONNECT4):
     """At a cgroup; flags 0: alone, no other program stands beside it."""
-    program = load(SOCK_ADDR, name, SOCK_OK, hook)
+    program = load(SOCK_OPS if hook == SOCK_OPS_HOOK else SOCK_ADDR, name, SOCK_OK, hook)
     cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _bpf(PROG_ATTACH, struct.pack("=IIII", cgroup, program, hook, flags))

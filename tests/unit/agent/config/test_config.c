@@ -507,6 +507,21 @@ static void every_option_is_taken_for_its_own_key(void)
 	}
 }
 
+static void measures_connections_if_that_is_wanted(void)
+{
+	struct config config = loaded(NULL, OPTIONS("--run-dir", "/tmp/x"));
+
+	CU_ASSERT(!config.latency);
+	config_clear(&config);
+	config = loaded("{\"latency\": true}", NULL);
+	CU_ASSERT(config.latency);
+	config_clear(&config);
+	config = loaded("{\"latency\": true}", OPTIONS("--latency", "no"));
+	CU_ASSERT(!config.latency);
+	config_clear(&config);
+	CU_ASSERT(option_refused("--latency", "maybe", "yes or no"));
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
@@ -529,6 +544,7 @@ int main(void)
 		UNIT_TEST(makes_relative_options_absolute),
 		UNIT_TEST(state_directory_follows_the_run_directory),
 		UNIT_TEST(every_option_is_taken_for_its_own_key),
+		UNIT_TEST(measures_connections_if_that_is_wanted),
 	};
 	int r;
 

@@ -241,6 +241,55 @@ static void ports_are_of_protocols_that_have_them(void)
 	CU_ASSERT(lets_through("{\"reason\": \"unknown_ethertype\"}", &subject));
 }
 
+static void reasons_of_the_kernel_are_its_own(void)
+{
+	struct flow_subject own = subject_new(), kernels = subject_new();
+
+	kernels.reason = REASON_NONE;
+	kernels.verdict = VERDICT_DROP;
+	kernels.kernel_reason = "NO_SOCKET";
+	CU_ASSERT(lets_through("{\"reason\": \"kernel:NO_SOCKET\"}", &kernels));
+	CU_ASSERT(lets_through("{\"reason\": \"kernel:no_socket\"}", &kernels));
+	CU_ASSERT(lets_through("{\"reason\": \"kernel:SKB_DROP_REASON_NO_SOCKET\"}", &kernels));
+	CU_ASSERT(lets_through("{\"reason\": \"kernel:\"}", &kernels));
+	CU_ASSERT(lets_through("{\"reason\": [\"not_a_pod\", \"kernel:NO_SOCKET\"]}", &kernels));
+	CU_ASSERT(lets_through("{\"pod\": \"demo/cli\"}", &kernels));
+	CU_ASSERT(!lets_through("{\"reason\": \"kernel:NO_SOCKETS\"}", &kernels));
+	CU_ASSERT(!lets_through("{\"reason\": \"policy_denied_ingress\"}", &kernels));
+	CU_ASSERT(!lets_through("{\"verdict\": \"reject\"}", &kernels));
+	CU_ASSERT(!lets_through("{\"reason\": \"kernel:\"}", &own));
+	CU_ASSERT(!lets_through("{\"reason\": \"kernel:NO_SOCKET\"}", &own));
+}
+
+static void kernel_is_asked_for_what_can_match(void)
+{
+	static const struct {
+		const char *text;
+		bool kernel;
+		uint32_t mask;
+	} cases[] = {
+		{"{\"pod\": \"a/b\"}", true, EVENT_MASK_DROPS | EVENT_MASK_FLOWS},
+		{"{\"reason\": \"kernel:NO_SOCKET\"}", true, 0},
+		{"{\"reason\": [\"kernel:\", \"martian_source\"]}", true, EVENT_MASK_DROPS},
+		{"{\"reason\": \"martian_source\"}", false, EVENT_MASK_DROPS},
+		{"{\"verdict\": \"drop\"}", true, EVENT_MASK_DROPS},
+		{"{\"verdict\": \"reject\"}", false, EVENT_MASK_DROPS},
+		{"{\"verdict\": \"allow\"}", false, EVENT_MASK_FLOWS},
+		{"{\"policy\": \"demo/a\"}", false, EVENT_MASK_DROPS | EVENT_MASK_FLOWS},
+	};
+	char why[512];
+
+	CU_ASSERT(flow_filter_wants_kernel(NULL));
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct flow_filter *filter = parse(cases[i].text, why, sizeof(why));
+
+		CU_ASSERT_EQUAL(flow_filter_wants_kernel(filter), cases[i].kernel);
+		CU_ASSERT_EQUAL(flow_filter_mask(filter, EVENT_MASK_DROPS | EVENT_MASK_FLOWS),
+				cases[i].mask);
+		flow_filter_free(filter);
+	}
+}
+
 static void programs_are_asked_for_what_can_match(void)
 {
 	static const struct {
@@ -292,6 +341,9 @@ static void what_makes_no_sense_is_refused_in_words(void)
 		{"{\"verdict\": \"deny\"}", "reject"},
 		{"{\"reason\": \"policy\"}", "operations.md"},
 		{"{\"reason\": \"none\"}", "operations.md"},
+		{"{\"reason\": \"kernel:a b\"}", "kernel:NO_SOCKET"},
+		{"{\"reason\": \"kernel:\\u001b[2J\"}", "kernel:NO_SOCKET"},
+		{"{\"verdict\": \"allow\", \"reason\": \"kernel:NO_SOCKET\"}", "no reason"},
 		{"{\"policy\": \"demo/\"}", "NetworkPolicy"},
 		{"{\"proto\": \"icmp\", \"port\": \"80\"}", "no ports"},
 		{"{\"verdict\": \"allow\", \"reason\": \"martian_source\"}", "no reason"},
@@ -336,6 +388,8 @@ int main(void)
 		UNIT_TEST(a_default_deny_is_each_policys_that_isolates),
 		UNIT_TEST(a_cluster_policy_has_a_name_alone),
 		UNIT_TEST(ports_are_of_protocols_that_have_them),
+		UNIT_TEST(reasons_of_the_kernel_are_its_own),
+		UNIT_TEST(kernel_is_asked_for_what_can_match),
 		UNIT_TEST(programs_are_asked_for_what_can_match),
 		UNIT_TEST(what_makes_no_sense_is_refused_in_words),
 		UNIT_TEST(too_many_values_are_refused),
