@@ -57,6 +57,7 @@ SUITES = [
     Suite('unit', 180, 'functions of the user space (CUnit)', meson='unit'),
     Suite('tryout', 300, 'deploy/try-out says what the example policies mean, on a node and in a cluster'),
     Suite('golden', 180, 'JSON in, map entries out', meson='golden'),
+    Suite('page', 300, 'the page for browsers in headless Chromium'),
     Suite('docs', 120, 'man pages and pages say what the sources say', meson='docs'),
     Suite('oracle', 60, 'the independent evaluation of policies, against cases made by hand'),
     Suite('install', 120, 'what meson install puts where'),

@@ -19,6 +19,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/common/file.h"
 #include "agent/config/config_keys.h"
+#include "agent/config/config_ui.h"
 
 #define OPTIONS_MAX 256
 #define RUN_DIR	    "/run/polder"
@@ -113,6 +114,8 @@ void config_clear(struct config *config)
 	free(config->sysctl_dir);
 	free(config->metrics_listen);
 	free(config->health_listen);
+	free(config->ui_listen);
+	config_clear_ui_hosts(config);
 	free(config->file);
 	for (size_t i = 0; i < config->uplink_count; i++)
 		free(config->uplinks[i]);

@@ -12,6 +12,7 @@
 #define CONFIG_MAX_RANGES      16
 #define CONFIG_MAX_API_SERVERS 8
 #define CONFIG_MAX_POOLS       64
+#define CONFIG_MAX_UI_HOSTS    16
 
 /* How other nodes' pods are reached: by routes alone, by the tunnel, or by it where the other node
  * is no neighbour. */
@@ -75,9 +76,12 @@ struct config {
 	uint16_t node_port_min, node_port_max; /* --node-port-range MIN-MAX, default 30000-32767 */
 	char *metrics_listen;		       /* --metrics-listen ADDR:PORT; NULL: none */
 	char *health_listen;		       /* --health-listen ADDR:PORT; NULL: none */
-	uint32_t stack_mark;		       /* --stack-mark, one bit; default 0x00400000 */
-	enum attach_mode attach;	       /* --attach auto|tcx|clsact */
-	enum xdp_mode xdp;		       /* --xdp auto|native|generic|off */
+	char *ui_listen;		       /* --ui-listen ADDR:PORT|unix:PATH; NULL: none */
+	char *ui_hosts[CONFIG_MAX_UI_HOSTS];   /* --ui-host NAME, repeatable */
+	size_t ui_host_count;
+	uint32_t stack_mark;	 /* --stack-mark, one bit; default 0x00400000 */
+	enum attach_mode attach; /* --attach auto|tcx|clsact */
+	enum xdp_mode xdp;	 /* --xdp auto|native|generic|off */
 	uint32_t flows_v4; /* --flows-v4 N entries, rounded up to a power of two; default 131072 */
 	uint32_t flows_v6; /* --flows-v6 N, default 65536 */
 	uint32_t max_services;	      /* --max-services (ports of Services), default 65536 */

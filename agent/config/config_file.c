@@ -11,6 +11,7 @@
 #include "agent/common/json_text.h"
 #include "agent/config/config_balancers.h"
 #include "agent/config/config_keys.h"
+#include "agent/config/config_ui.h"
 
 /* Puts place and key before the reason. */
 static int explain(struct config_source *source, const char *key, const char *value)
@@ -243,6 +244,8 @@ int config_check(const struct config *config, struct config_source *source)
 		r = check_node_ports(config, source);
 	if (r == 0)
 		r = config_check_pools(config, source);
+	if (r == 0)
+		r = config_check_ui(config, source);
 	if (r == 0)
 		r = check_tables(config, source);
 	if (r < 0)

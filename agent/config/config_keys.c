@@ -17,6 +17,7 @@
 #include "agent/config/config_balancers.h"
 #include "agent/config/config_parse.h"
 #include "agent/config/config_sizes.h"
+#include "agent/config/config_ui.h"
 
 /* ---------------------------------------------------------------- addresses */
 
@@ -644,6 +645,11 @@ const struct config_key config_keys[] = {
 	 "serve /metrics, /healthz and /readyz at this address", set_metrics_listen, NULL},
 	{"health-listen", FORM_TEXT, "ADDR:PORT", "serve /healthz and /readyz at this address, too",
 	 set_health_listen, NULL},
+	{"ui-listen", FORM_TEXT, "ADDR:PORT|unix:PATH|none",
+	 "serve a page for browsers at this address (default none)", config_set_ui_listen, NULL},
+	{"ui-host", FORM_LIST, "NAME",
+	 "name by which browsers ask for the page, beside localhost, repeatable",
+	 config_set_ui_host, config_clear_ui_hosts},
 	{"attach", FORM_TEXT, "auto|tcx|clsact",
 	 "how programs are attached to links (default auto)", set_attach, NULL},
 	{"xdp", FORM_TEXT, "auto|native|generic|off", "XDP on the uplinks (default auto)", set_xdp,

@@ -74,6 +74,20 @@ static json_t *health_listen(const struct config *config)
 	return text_or_null(config->health_listen);
 }
 
+static json_t *ui_listen(const struct config *config)
+{
+	return json_string(config->ui_listen ? config->ui_listen : "none");
+}
+
+static json_t *ui_host(const struct config *config)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < config->ui_host_count; i++)
+		json_array_append_new(list, json_string(config->ui_hosts[i]));
+	return list;
+}
+
 static void add_prefix(json_t *list, const struct prefix *prefix)
 {
 	char text[PREFIX_TEXT_MAX];
@@ -332,6 +346,8 @@ static const struct getter {
 	{"stack-mark", stack_mark, false},
 	{"metrics-listen", metrics_listen, true},
 	{"health-listen", health_listen, true},
+	{"ui-listen", ui_listen, true},
+	{"ui-host", ui_host, true},
 	{"attach", attach, false},
 	{"xdp", xdp, false},
 	{"flows-v4", flows_v4, false},

@@ -530,6 +530,23 @@ static int add_connection(struct control_server *server, int fd, int pid)
 	return 0;
 }
 
+int control_connect(struct control_server *server, int *ret_fd)
+{
+	int ends[2], r;
+
+	if (!control_make_room(server))
+		return -EBUSY;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	r = add_connection(server, ends[0], getpid());
+	if (r < 0) {
+		close(ends[1]);
+		return r;
+	}
+	*ret_fd = ends[1];
+	return 0;
+}
+
 static void pause_accepting(struct control_server *server, int error)
 {
 	if (server->paused)

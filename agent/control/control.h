@@ -32,6 +32,12 @@ int control_server_new(uv_loop_t *loop, const char *path, struct control_server 
  * there; 1: it was made; -errno. */
 int control_server_repair(struct control_server *server);
 void control_server_free(struct control_server *server);
+/*
+ * A connection of the agent's own, as if a client had connected: what it sends and is sent is the
+ * same, and so are its limits. `*ret_fd` is the client's end, non-blocking. 0 or -errno (-EBUSY:
+ * all connections are in use).
+ */
+int control_connect(struct control_server *server, int *ret_fd);
 /* 0, -EEXIST or -ENOMEM. */
 int control_register(struct control_server *server, const char *operation, control_handler handler,
 		     void *data);

@@ -15,6 +15,7 @@
 #include "agent/kernel/cause.h"
 #include "agent/kernel/namespace.h"
 #include "agent/node/pod_range.h"
+#include "agent/ui/ui.h"
 
 #define MESSAGE_MAX 768
 
@@ -450,6 +451,8 @@ void agent_stop(struct agent *agent)
 	agent_attach_finish(agent);
 	/* What is not pinned would end with this process. */
 	agent_repair_pins(agent);
+	ui_free(agent->ui);
+	agent->ui = NULL;
 	control_server_free(agent->control);
 	agent->control = NULL;
 	http_server_free(agent->http);

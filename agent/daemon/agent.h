@@ -80,6 +80,7 @@ struct agent {
 	struct capture *capture;
 	struct http_server *http;	   /* NULL: none */
 	struct http_server *health;	   /* the same, for health alone */
+	struct ui *ui;			   /* the page in the browser; NULL: none */
 	struct health_ports *health_ports; /* of Services */
 	struct events *events;
 	struct show_sources show;
@@ -177,6 +178,8 @@ int agent_start_http(struct agent *agent, char *message, size_t size);
  * nowhere. */
 int agent_serve_metrics(struct agent *agent, char *message, size_t size);
 int agent_serve_health(struct agent *agent, char *message, size_t size);
+/* The page in the browser, again if it is served already. */
+int agent_serve_ui(struct agent *agent, char *message, size_t size);
 /* Services have changed: their health check node ports are served as they ask for now. */
 void agent_follow_health_ports(struct agent *agent);
 

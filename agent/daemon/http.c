@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is served over HTTP: metrics and health. */
+/* What is served over HTTP: metrics, health, the page in the browser. */
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/daemon/agent.h"
 #include "agent/common/cleanup.h"
+#include "agent/common/log.h"
+#include "agent/config/config_ui.h"
 #include "agent/show/exporter.h"
+#include "agent/ui/ui.h"
 
 /* Alive: the loop turns. */
 static unsigned int on_healthz(char **ret_body, size_t *ret_length, void *data)
@@ -79,6 +82,28 @@ int agent_serve_health(struct agent *agent, char *message, size_t size)
 			   &agent->health, message, size);
 }
 
+int agent_serve_ui(struct agent *agent, char *message, size_t size)
+{
+	const struct config *config = &agent->config;
+	const struct ui_options options = {.address = config->ui_listen,
+					   .hosts = config->ui_hosts,
+					   .host_count = config->ui_host_count,
+					   .control = agent->control};
+	int r = 0;
+
+	ui_free(TAKE_PTR(agent->ui));
+	if (config->ui_listen)
+		r = ui_new(agent->loop, &options, &agent->ui);
+	if (r < 0)
+		snprintf(message, size, "--ui-listen %s: %s", config->ui_listen, strerror(-r));
+	else if (config_ui_is_open(config))
+		log_warning("ui",
+			    "the page at %s shows who talks to whom to everybody who reaches this "
+			    "address: it asks for no password, and is not encrypted",
+			    config->ui_listen);
+	return r;
+}
+
 static bool is_well(const void *data)
 {
 	return agent_well(data);
@@ -104,5 +129,7 @@ int agent_start_http(struct agent *agent, char *message, size_t size)
 		r = agent_serve_metrics(agent, message, size);
 	agent->show.http = &agent->http;
 	agent->show.health = &agent->health;
-	return r < 0 ? r : agent_serve_health(agent, message, size);
+	if (r == 0)
+		r = agent_serve_health(agent, message, size);
+	return r < 0 ? r : agent_serve_ui(agent, message, size);
 }

@@ -10,6 +10,7 @@
 #include "agent/common/cleanup.h"
 #include "agent/common/clock.h"
 #include "agent/config/config_show.h"
+#include "agent/config/config_ui.h"
 #include "agent/kernel/latency.h"
 #include "agent/observe/notify.h"
 
@@ -79,6 +80,25 @@ static int take_health(struct agent *agent, struct config *now, char *message, s
 			   agent_serve_health, message, size);
 }
 
+static int take_ui(struct agent *agent, struct config *now, char *message, size_t size)
+{
+	return take_listen(agent, &agent->config.ui_listen, &now->ui_listen, agent_serve_ui,
+			   message, size);
+}
+
+/* The page's server looks into the list at each request. */
+static int take_ui_hosts(struct agent *agent, struct config *now, char *message, size_t size)
+{
+	struct config *config = &agent->config;
+
+	config_clear_ui_hosts(config);
+	memcpy(config->ui_hosts, now->ui_hosts, sizeof(config->ui_hosts));
+	config->ui_host_count = now->ui_host_count;
+	memset(now->ui_hosts, 0, sizeof(now->ui_hosts));
+	now->ui_host_count = 0;
+	return agent_serve_ui(agent, message, size);
+}
+
 static int take_latency(struct agent *agent, struct config *now, char *message, size_t size)
 {
 	int r = latency_want(agent->datapath, now->latency, message, size);
@@ -95,9 +115,14 @@ static const struct {
 	const char *key;
 	int (*take)(struct agent *agent, struct config *now, char *message, size_t size);
 } takers[] = {
-	{"log-level", take_log_level},	      {"events-per-second", take_events},
-	{"rejects-per-second", take_rejects}, {"metrics-listen", take_metrics},
-	{"health-listen", take_health},	      {"latency", take_latency},
+	{"log-level", take_log_level},
+	{"events-per-second", take_events},
+	{"rejects-per-second", take_rejects},
+	{"metrics-listen", take_metrics},
+	{"health-listen", take_health},
+	{"latency", take_latency},
+	{"ui-listen", take_ui},
+	{"ui-host", take_ui_hosts},
 };
 
 static int take(struct agent *agent, struct config *now, const char *key, char *message,

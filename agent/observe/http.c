@@ -3,7 +3,6 @@
  * not listen itself: who connects is accepted by http_connections.c. */
 #include "agent/observe/http.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/common/listen_address.h"
 #include "agent/common/cleanup.h"
 #include "agent/observe/http_internal.h"
 
@@ -19,44 +17,6 @@
 #define CONNECTIONS_MAX	  (4 * HTTP_CONNECTIONS_MAX)
 #define IDLE_SECONDS	  10
 #define CONNECTION_MEMORY 16384
-
-/* The last colon divides; IPv6 stands in brackets. IPv4 becomes ::ffff:a.b.c.d. */
-/* Where IPv6 is switched off, an IPv4 socket serves. */
-static int listen_v4(const struct sockaddr_in6 *address)
-{
-	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = address->sin6_port};
-	CLEANUP(cleanup_close) int fd = -1;
-	int one = 1;
-
-	memcpy(&v4.sin_addr, &address->sin6_addr.s6_addr[12], sizeof(v4.sin_addr));
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&v4, sizeof(v4)) < 0 || listen(fd, SOMAXCONN) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
-static int listen_on(const struct sockaddr_in6 *address)
-{
-	bool v4 = IN6_IS_ADDR_V4MAPPED(&address->sin6_addr);
-	bool any = IN6_IS_ADDR_UNSPECIFIED(&address->sin6_addr);
-	CLEANUP(cleanup_close) int fd = -1;
-	int one = 1, v6_only = 0;
-
-	if (v4)
-		return listen_v4(address);
-	fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return errno == EAFNOSUPPORT && any ? listen_v4(address) : -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only));
-	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-	    listen(fd, SOMAXCONN) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
 
 static uint16_t bound_port(int fd)
 {
@@ -151,7 +111,9 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
 	struct http_server *server = data;
 
 	(void)version;
-	(void)upload;
+	if (server->service)
+		return http_exchange_on_data(server, connection, url, method, upload, upload_size,
+					     context);
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
 		if (*upload_size > 0) {
 			*upload_size = 0;
@@ -205,8 +167,9 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 static int start_daemon(struct http_server *server)
 {
 	server->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, server,
-		MHD_OPTION_NOTIFY_CONNECTION, http_connection_notify, server,
+		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+		on_request, server, MHD_OPTION_NOTIFY_CONNECTION, http_connection_notify, server,
+		MHD_OPTION_NOTIFY_COMPLETED, http_exchange_on_completed, server,
 		MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
 		IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_END);
@@ -217,23 +180,22 @@ static void on_closed(uv_handle_t *handle)
 {
 	struct http_server *server = handle->data;
 
-	if (--server->handles == 0)
-		free(server);
+	if (--server->handles > 0)
+		return;
+	free(server->path);
+	free(server);
 }
 
 int http_server_new(uv_loop_t *loop, const char *address, struct http_server **ret)
 {
 	CLEANUP(cleanup_close) int listen_fd = -1;
+	CLEANUP(cleanup_free) char *path = NULL;
 	struct http_server *server;
-	struct sockaddr_in6 parsed;
 	int epoll_fd, r;
 
-	r = listen_address_parse(address, &parsed);
+	r = http_listen(address, &listen_fd, &path);
 	if (r < 0)
 		return r;
-	listen_fd = listen_on(&parsed);
-	if (listen_fd < 0)
-		return listen_fd;
 	server = calloc(1, sizeof(*server));
 	if (!server)
 		return -ENOMEM;
@@ -249,6 +211,7 @@ int http_server_new(uv_loop_t *loop, const char *address, struct http_server **r
 	if (r < 0)
 		goto stop_daemon;
 	TAKE_FD(listen_fd);
+	server->path = TAKE_PTR(path);
 
 	uv_timer_init(loop, &server->timer);
 	server->handles += 2;
@@ -269,6 +232,8 @@ void http_server_free(struct http_server *server)
 	if (!server)
 		return;
 	uv_poll_stop(&server->poll);
+	if (server->path)
+		unlink(server->path);
 	http_connections_stop(server);
 	MHD_stop_daemon(server->daemon);
 	for (size_t i = 0; i < server->route_count; i++)
@@ -277,6 +242,11 @@ void http_server_free(struct http_server *server)
 	uv_close((uv_handle_t *)&server->idle_timer, on_closed);
 	uv_close((uv_handle_t *)&server->poll, on_closed);
 	uv_close((uv_handle_t *)&server->timer, on_closed);
+}
+
+void http_serve_requests(struct http_server *server, const struct http_service *service)
+{
+	server->service = service;
 }
 
 uint16_t http_server_port(const struct http_server *server)

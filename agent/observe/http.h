@@ -19,7 +19,10 @@ struct http_server;
  */
 typedef unsigned int (*http_handler)(char **ret_body, size_t *ret_length, void *data);
 
-/* `address` as above; port 0 takes a free one. 0 or -errno (-EINVAL: not an address; -EADDRINUSE).
+/*
+ * `address`: "127.0.0.1:9100", "[::1]:9100", ":9100" (all addresses), port 0 takes a free one;
+ * "unix:PATH" is a socket of mode 0600. 0 or -errno (-EINVAL: not an address; -EADDRINUSE; -EEXIST:
+ * a file that is no socket is in the way).
  */
 int http_server_new(uv_loop_t *loop, const char *address, struct http_server **ret);
 /* Takes NULL. Open connections are closed; the memory is released by the loop's next turn. */

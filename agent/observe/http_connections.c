@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -66,6 +67,7 @@ static void shut(struct http_server *server, struct http_connection *connection,
 	server->stats.connections--;
 	/* MHD finds it ended, and closes it. */
 	shutdown(connection->fd, SHUT_RDWR);
+	http_exchange_cancel(connection->exchange);
 }
 
 /* The oldest of this address; one that has no request yet before one that is answered. */
@@ -121,6 +123,7 @@ static void add(struct http_server *server, int fd, const struct sockaddr_storag
 	}
 	connection->fd = fd;
 	connection->began = uv_now(server->loop);
+	connection->answer_ms = ANSWER_MS;
 	take_address(from, &connection->address);
 	make_room(server, &connection->address);
 	DL_APPEND(server->connections, connection);
@@ -170,6 +173,14 @@ static void on_connect(uv_poll_t *poll, int status, int events)
 	http_run(server);
 }
 
+/* MHD does not look at connections whose answer waits for something. */
+static bool has_left(const struct http_connection *connection)
+{
+	struct pollfd entry = {.fd = connection->fd, .events = POLLRDHUP};
+
+	return http_exchange_waits(connection->exchange) && poll(&entry, 1, 0) > 0;
+}
+
 static void on_idle_timer(uv_timer_t *timer)
 {
 	struct http_server *server = timer->data;
@@ -178,9 +189,10 @@ static void on_idle_timer(uv_timer_t *timer)
 
 	DL_FOREACH(server->connections, connection)
 	{
-		uint64_t limit = connection->answered ? ANSWER_MS : REQUEST_MS;
+		uint64_t limit = connection->answered ? connection->answer_ms : REQUEST_MS;
 
-		if (!connection->closing && now - connection->began >= limit)
+		if (!connection->closing &&
+		    (now - connection->began >= limit || has_left(connection)))
 			shut(server, connection, &server->stats.closed_late);
 	}
 	if (server->paused) {
@@ -208,11 +220,17 @@ void http_connection_notify(void *data, struct MHD_Connection *mhd, void **conte
 	}
 }
 
-void http_connection_answered(struct http_server *server, struct MHD_Connection *mhd)
+struct http_connection *http_connection_of(struct MHD_Connection *mhd)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	struct http_connection *connection = info ? info->socket_context : NULL;
+
+	return info ? info->socket_context : NULL;
+}
+
+void http_connection_answered(struct http_server *server, struct MHD_Connection *mhd)
+{
+	struct http_connection *connection = http_connection_of(mhd);
 
 	server->stats.requests++;
 	if (!connection)
@@ -239,6 +257,11 @@ int http_connections_start(struct http_server *server, int listen_fd)
 
 void http_connections_stop(struct http_server *server)
 {
+	struct http_connection *connection;
+
+	/* MHD ends no connection that is suspended. */
+	DL_FOREACH(server->connections, connection)
+	http_exchange_cancel(connection->exchange);
 	uv_poll_stop(&server->accept);
 	uv_timer_stop(&server->idle_timer);
 	close(server->listen_fd);

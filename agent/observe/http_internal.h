@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "agent/observe/http.h"
+#include "agent/observe/http_exchange.h"
 
 struct route {
 	const char *path;
@@ -27,6 +28,8 @@ struct http_connection {
 	uint64_t began;			     /* loop time; of the answer, once `answered` */
 	bool answered;			     /* the request was read whole */
 	bool closing;			     /* shut down; MHD has not seen it yet */
+	unsigned int answer_ms;		     /* for the answer */
+	struct http_exchange *exchange;	     /* NULL: none, or of a server of routes */
 	struct http_connection *prev, *next; /* the oldest first */
 };
 
@@ -41,7 +44,9 @@ struct http_server {
 	int handles; /* still open in the loop */
 	struct route routes[HTTP_ROUTES_MAX];
 	size_t route_count;
-	struct route every_path; /* without a handler: none */
+	struct route every_path;	    /* without a handler: none */
+	const struct http_service *service; /* NULL: the routes above */
+	char *path;			    /* of the Unix socket; NULL: none */
 	uint16_t port;
 	struct http_connection *connections;
 	struct http_connection *adding; /* handed to MHD at the moment */
@@ -59,6 +64,22 @@ void http_connection_notify(void *data, struct MHD_Connection *connection, void 
 			    enum MHD_ConnectionNotificationCode code);
 /* The request of a connection was read whole. */
 void http_connection_answered(struct http_server *server, struct MHD_Connection *connection);
+struct http_connection *http_connection_of(struct MHD_Connection *connection);
+
+/* http_listen.c: a listening socket at "ADDR:PORT" or "unix:PATH" (then `*ret_path` is to be
+ * removed in the end, and freed). 0 or -errno. */
+int http_listen(const char *address, int *ret_fd, char **ret_path);
+
+/* http_exchange.c: what MHD tells of requests of a service. */
+enum MHD_Result http_exchange_on_data(struct http_server *server, struct MHD_Connection *connection,
+				      const char *url, const char *method, const char *upload,
+				      size_t *upload_size, void **context);
+void http_exchange_on_completed(void *server, struct MHD_Connection *connection, void **context,
+				enum MHD_RequestTerminationCode code);
+/* Does it wait for its descriptor? MHD then does not look at its connection. */
+bool http_exchange_waits(const struct http_exchange *exchange);
+/* It gets no answer any more. Takes NULL. */
+void http_exchange_cancel(struct http_exchange *exchange);
 
 /* http.c: lets MHD go on. */
 void http_run(struct http_server *server);

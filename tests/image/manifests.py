@@ -21,6 +21,7 @@ VALUES = [
     ({'apiServers': ['https://192.0.2.1:6443', 'https://[2001:db8::1]:6443']}, {'api-server': ['https://192.0.2.1:6443', 'https://[2001:db8::1]:6443']}),
     ({'config': {'log-level': 'debug', 'uplink': ['eth0'], 'pod-cidr': '10.244.1.0/24', 'masquerade': False}}, {'log-level': 'debug', 'masquerade': False}),
     ({'metricsListen': '', 'healthPort': 10965}, {'health-listen': '127.0.0.1:10965'}),
+    ({'uiListen': 'unix:/run/polder/ui.sock', 'uiHosts': ['page.example']}, {'ui-listen': 'unix:/run/polder/ui.sock', 'ui-host': ['page.example']}),
     ({'tunnel': 'none'}, {'tunnel': 'none'}),
     ({'loadBalancer': {'pools': ['192.0.2.64/26'], 'announce': 'none', 'returnSeconds': 0}},
      {'load-balancer-pools': ['192.0.2.64/26'], 'load-balancer-announce': 'none', 'load-balancer-return': 0}),

@@ -11,7 +11,7 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 # From the bottom to the top. A folder includes itself and those below it.
 ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/alerts', 'policy/compile', 'agent/yaml', 'agent/kernel', 'agent/config', 'agent/store',
          'agent/sources', 'agent/sources/api', 'agent/cleanup', 'agent/pods', 'agent/node', 'agent/services', 'agent/announce', 'agent/policy', 'agent/observe', 'agent/reconcile',
-         'agent/control', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent/capture', 'agent/daemon', 'agent/cli', 'plugin', 'cni', 'netavark']
+         'agent/control', 'agent/ui', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent/capture', 'agent/daemon', 'agent/cli', 'plugin', 'cni', 'netavark']
 
 # What includes less than stands below it.
 ONLY = {

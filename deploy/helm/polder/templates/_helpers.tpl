@@ -10,6 +10,8 @@
 {{- $config = set $config "cgroup" "/host/sys/fs/cgroup" -}}
 {{- $config = set $config "health-listen" (printf "127.0.0.1:%v" .Values.healthPort) -}}
 {{- if .Values.metricsListen }}{{ $config = set $config "metrics-listen" .Values.metricsListen }}{{ end -}}
+{{- if .Values.uiListen }}{{ $config = set $config "ui-listen" .Values.uiListen }}{{ end -}}
+{{- if .Values.uiHosts }}{{ $config = set $config "ui-host" .Values.uiHosts }}{{ end -}}
 {{- if .Values.apiServers }}{{ $config = set $config "api-server" .Values.apiServers }}{{ end -}}
 {{- if .Values.tunnel }}{{ $config = set $config "tunnel" .Values.tunnel }}{{ end -}}
 {{- if .Values.tunnelPort }}{{ $config = set $config "tunnel-port" .Values.tunnelPort }}{{ end -}}

@@ -338,6 +338,36 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 	CU_ASSERT(file_refused("{\"pod-mtu\": -5}", "from 1280 to 65535"));
 }
 
+static void the_page_is_for_this_machine_unless_it_has_a_name(void)
+{
+	static const char *const own[] = {"127.0.0.1:9966", "127.1.2.3:1", "[::1]:9966",
+					  "unix:/run/polder/ui.sock", "none"};
+	static const char *const open[] = {":9966", "0.0.0.0:9966", "[::]:9966", "192.0.2.1:9966"};
+	struct config config;
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+		config = loaded(NULL, OPTIONS("--ui-listen", own[i]));
+		CU_ASSERT(config.ui_listen ? strcmp(config.ui_listen, own[i]) == 0
+					   : strcmp(own[i], "none") == 0);
+		config_clear(&config);
+	}
+	for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++) {
+		CU_ASSERT(refused(NULL, OPTIONS("--ui-listen", open[i]),
+				  OPTIONS("ui-listen", open[i], "say with ui-host")));
+		config = loaded(NULL, OPTIONS("--ui-listen", open[i], "--ui-host", "Node1.example",
+					      "--ui-host", "[2001:db8::1]"));
+		CU_ASSERT(config.ui_host_count == 2);
+		config_clear(&config);
+	}
+	CU_ASSERT(option_refused("--ui-listen", "127.0.0.1", "an address with port"));
+	CU_ASSERT(option_refused("--ui-listen", "127.0.0.1:0", "an address with port"));
+	CU_ASSERT(option_refused("--ui-listen", "unix:", "a path is required"));
+	CU_ASSERT(option_refused("--ui-host", "node1:9966", "without port"));
+	CU_ASSERT(option_refused("--ui-host", "http://node1", "without port"));
+	CU_ASSERT(option_refused("--ui-host", "[::1", "without port"));
+	CU_ASSERT(option_refused("--ui-host", "", "without port"));
+}
+
 static void names_what_is_not_supported_yet(void)
 {
 	CU_ASSERT(option_refused("--tunnel-port", "0", "a whole number"));
@@ -533,6 +563,7 @@ int main(void)
 		UNIT_TEST(refuses_a_file_that_is_not_an_object_of_known_keys),
 		UNIT_TEST(refuses_wrong_types),
 		UNIT_TEST(refuses_bad_values_and_says_what_is_allowed),
+		UNIT_TEST(the_page_is_for_this_machine_unless_it_has_a_name),
 		UNIT_TEST(names_what_is_not_supported_yet),
 		UNIT_TEST(takes_pools_of_load_balancers),
 		UNIT_TEST(refuses_pools_that_take_addresses_of_others),

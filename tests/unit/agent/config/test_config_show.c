@@ -70,6 +70,8 @@ static void each_value_tells_where_it_comes_from(void)
 	CU_ASSERT(is(document, "masquerade", "true", "default"));
 	CU_ASSERT(is(document, "stack-mark", "\"0x00400000\"", "default"));
 	CU_ASSERT(is(document, "metrics-listen", "null", "default"));
+	CU_ASSERT(is(document, "ui-listen", "\"none\"", "default"));
+	CU_ASSERT(is(document, "ui-host", "[]", "default"));
 	CU_ASSERT(strcmp(json_string_value(json_object_get(find(document, "uplink"), "file")),
 			 path) == 0);
 	json_decref(document);
