@@ -23,6 +23,7 @@ enum cli_option {
 	CLI_LIMIT,
 	CLI_DROPS,
 	CLI_FLOWS,
+	CLI_ALERTS,
 	CLI_STRICT,
 	CLI_FOR,
 	CLI_COMMIT,
@@ -228,6 +229,8 @@ int cli_run_explain(struct cli *cli);
 int cli_run_flows(struct cli *cli);
 int cli_run_latency(struct cli *cli);
 int cli_run_drop_list(struct cli *cli);
+int cli_run_alert_list(struct cli *cli);
+int cli_run_alert_test(struct cli *cli);
 int cli_run_identities(struct cli *cli);
 int cli_run_rulesets(struct cli *cli);
 int cli_run_addresses(struct cli *cli);

@@ -31,6 +31,7 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 		       .help = "show at most N flows; 0: all (default 1000)"},
 	[CLI_DROPS] = {.name = "drops", .help = "show dropped packets"},
 	[CLI_FLOWS] = {.name = "flows", .help = "show new and re-evaluated flows"},
+	[CLI_ALERTS] = {.name = "alerts", .help = "show what TrafficAlerts tell"},
 	[CLI_STRICT] = {.name = "strict", .help = "treat warnings as errors"},
 	[CLI_FOR] = {.name = "for",
 		     .value = CLI_VALUE_REQUIRED,
@@ -363,10 +364,25 @@ const struct cli_command cli_commands[] = {
 	 .options = CLI_OF_FILTER | CLI_BIT(CLI_SINCE) | CLI_BIT(CLI_NO_HEADERS) |
 		    CLI_BIT(CLI_KERNEL) | CLI_BIT(CLI_FOR),
 	 .run = cli_run_drop_list},
+	{.noun = "alert",
+	 .verb = "list",
+	 .summary = "List the TrafficAlerts with what each has raised, and what they told last",
+	 .options = CLI_BIT(CLI_NO_HEADERS),
+	 .run = cli_run_alert_list},
+	{.noun = "alert",
+	 .verb = "test",
+	 .argument = "FILE",
+	 .arity = CLI_ONCE_OR_MORE,
+	 .summary = "Show what TrafficAlerts would tell of recorded events: a file of monitor -o "
+		    "jsonl (-: standard input), then files of objects; needs no agent",
+	 .exit_status = "0 none told, 3 some told, 1 failed",
+	 .run = cli_run_alert_test,
+	 .run_in_cluster = cli_run_alert_test},
 	{.noun = "monitor",
-	 .summary = "Print drops and flows as they happen, one per line",
-	 .options = CLI_BIT(CLI_DROPS) | CLI_BIT(CLI_FLOWS) | CLI_BIT(CLI_KERNEL) | CLI_OF_FILTER |
-		    CLI_BIT(CLI_LAST) | CLI_BIT(CLI_SINCE) | CLI_BIT(CLI_NO_RECONNECT),
+	 .summary = "Print drops, flows and alerts as they happen, one per line",
+	 .options = CLI_BIT(CLI_DROPS) | CLI_BIT(CLI_FLOWS) | CLI_BIT(CLI_KERNEL) |
+		    CLI_BIT(CLI_ALERTS) | CLI_OF_FILTER | CLI_BIT(CLI_LAST) | CLI_BIT(CLI_SINCE) |
+		    CLI_BIT(CLI_NO_RECONNECT),
 	 .run = cli_run_monitor,
 	 .run_in_cluster = cluster_run_monitor},
 	{.noun = "capture",

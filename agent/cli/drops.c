@@ -161,27 +161,6 @@ static int show_one(const struct cli *cli, const json_t *answer)
 	return code;
 }
 
-/* Of several nodes: one after the other. */
-static int show_nodes(const struct cli *cli, const json_t *answers)
-{
-	struct cli one = *cli;
-	const json_t *answer;
-	int code = CLI_OK;
-	size_t index;
-
-	one.answer = NULL;
-	json_array_foreach (answers, index, answer) {
-		if (cli->format != CLI_NAMES) {
-			printf("%sNode ", index ? "\n" : "");
-			text_print(field_text(answer, "node"), NULL, stdout);
-			putchar('\n');
-			fflush(stdout);
-		}
-		code = show_one(&one, answer) ? CLI_FAILED : code;
-	}
-	return code;
-}
-
 /* ---------------------------------------------------------------- the kernel's */
 
 /* 0, or what control_client_receive() says; -EOPNOTSUPP: the agent says why not. */
@@ -286,7 +265,7 @@ int cli_run_drop_list(struct cli *cli)
 	if (!code && cli->json)
 		cli_print_json(answer);
 	else if (!code)
-		code = cli->answer ? show_nodes(cli, answer) : show_one(cli, answer);
+		code = cli->answer ? list_show_nodes(cli, answer, show_one) : show_one(cli, answer);
 	json_decref(answer);
 	json_decref(args);
 	return code;

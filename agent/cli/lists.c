@@ -390,3 +390,23 @@ int cli_run_maps(struct cli *cli)
 
 	return list_run(cli, "maps", NULL, &form);
 }
+
+int list_show_nodes(const struct cli *cli, const json_t *answers, list_shower show_one)
+{
+	struct cli one = *cli;
+	const json_t *answer;
+	int code = CLI_OK;
+	size_t index;
+
+	one.answer = NULL;
+	json_array_foreach (answers, index, answer) {
+		if (cli->format != CLI_NAMES) {
+			printf("%sNode ", index ? "\n" : "");
+			text_print(field_text(answer, "node"), NULL, stdout);
+			putchar('\n');
+			fflush(stdout);
+		}
+		code = show_one(&one, answer) ? CLI_FAILED : code;
+	}
+	return code;
+}

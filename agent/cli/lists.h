@@ -27,6 +27,10 @@ int list_show(const struct cli *cli, const json_t *list, const struct list_form 
 int list_run(const struct cli *cli, const char *operation, const json_t *args,
 	     const struct list_form *form);
 
+/* Prints the answer of one node. An exit code. */
+typedef int (*list_shower)(const struct cli *cli, const json_t *answer);
+/* Those of several nodes, one after the other. */
+int list_show_nodes(const struct cli *cli, const json_t *answers, list_shower show_one);
 /* For list_name: a copy of the text, or of the number, that stands under the key. */
 char *list_name_of(const json_t *item, const char *key);
 

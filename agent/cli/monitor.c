@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/cli/alerts.h"
 #include "agent/cli/cli.h"
 #include "agent/cli/format.h"
 #include "agent/cli/table.h"
@@ -151,6 +152,8 @@ static int show_event(struct monitor *monitor, const json_t *event)
 	monitor->lost += field_number(event, "lost");
 	if (monitor->cli->json)
 		cli_print_line(event);
+	else if (!strcmp(field_text(event, "type"), "alert"))
+		alert_print(event);
 	else
 		print_event(event);
 	return fflush(stdout) ? -EPIPE : 0;
@@ -350,17 +353,21 @@ static int add_past(const struct cli *cli, json_t *args)
 	return cli_add_since(cli, SINCE_MAX, args);
 }
 
-/* None of --drops, --flows and --kernel means all; drops are Polder's and the kernel's. */
+/* None of --drops, --flows, --kernel and --alerts means the first three; drops are Polder's and the
+ * kernel's. */
 int cli_run_monitor(struct cli *cli)
 {
 	bool drops = cli->given[CLI_DROPS], flows = cli->given[CLI_FLOWS],
-	     kernel = cli->given[CLI_KERNEL], all = !drops && !flows && !kernel;
+	     kernel = cli->given[CLI_KERNEL], alerts = cli->given[CLI_ALERTS],
+	     all = !drops && !flows && !kernel && !alerts;
 	struct monitor monitor = {.cli = cli};
 	json_t *filter = NULL;
 	int code;
 
 	monitor.args = json_pack("{s:b, s:b, s:b, s:b}", "drops", all || drops, "flows",
 				 all || flows, "kernel", all || drops || kernel, "begin", true);
+	if (alerts)
+		json_object_set_new(monitor.args, "alerts", json_true());
 	code = add_past(cli, monitor.args);
 	if (!code)
 		code = cli_filter(cli, &filter);

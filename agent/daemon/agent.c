@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/common/cleanup.h"
 #include "agent/dryrun/dry_run.h"
 #include "agent/explain/explain.h"
 #include "agent/kernel/cause.h"
@@ -289,6 +290,24 @@ static int start_flow_history(struct agent *agent)
 	return agent->recorder.most_bytes ? flow_recorder_begin(&agent->recorder) : 0;
 }
 
+static void on_alert_object(const struct object *object, bool deleted, void *data)
+{
+	struct agent *agent = data;
+
+	if (agent->alerts)
+		alert_watch_object(agent->alerts, object, deleted);
+}
+
+static int start_alerts(struct agent *agent)
+{
+	const struct alert_watch_env env = {.flows = agent->recorder.env, .store = agent->store};
+	int r = alert_watch_open(&env, &agent->alerts);
+
+	if (r == 0)
+		store_listen(agent->store, on_alert_object, agent);
+	return r;
+}
+
 /* Four times what a reader may ask for again: most are of no interest to him. */
 #define EVENTS_KEPT (4 * EVENTS_REPLAY_MAX)
 
@@ -342,6 +361,9 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		r = start_flow_export(agent);
 	if (r == 0)
 		r = start_flow_history(agent);
+	if (r == 0)
+		r = start_alerts(agent);
+	agent->show.alerts = agent->alerts;
 	agent->show.recorder = &agent->recorder;
 	agent->show.events = agent->events;
 	agent->show.flow_export = agent->flow_export;
@@ -443,6 +465,7 @@ void agent_stop(struct agent *agent)
 	agent->health_ports = NULL;
 	agent_stop_sources(agent);
 	agent_stop_announce(agent);
+	alert_watch_close(TAKE_PTR(agent->alerts));
 	drop_log_close(agent->drop_log);
 	kernel_drops_close(agent->kernel_drops);
 	flow_export_close(agent->flow_export);

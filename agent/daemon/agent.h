@@ -90,6 +90,7 @@ struct agent {
 	struct kernel_drops *kernel_drops;
 	struct flow_export *flow_export; /* NULL: none is wanted */
 	struct flow_recorder recorder;
+	struct alert_watch *alerts;
 
 	uv_timer_t run_timer; /* what reconciler_due() says */
 	uv_timer_t turn_timer;

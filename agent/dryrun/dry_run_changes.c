@@ -76,12 +76,6 @@ static int read_objects(int fd, struct dry_run_changes *changes, char *message, 
 	return r;
 }
 
-static bool is_cluster_scoped(enum object_kind kind)
-{
-	return kind == OBJECT_NAMESPACE || kind == OBJECT_NODE ||
-	       kind == OBJECT_CLUSTER_NETWORK_POLICY;
-}
-
 /* KIND/NAMESPACE/NAME, or KIND/NAME of a kind without namespace. */
 static int parse_removal(const char *text, struct dry_run_removal *ret)
 {
@@ -96,7 +90,7 @@ static int parse_removal(const char *text, struct dry_run_removal *ret)
 			break;
 	}
 	if (!slash || kind == OBJECT_KIND_COUNT || !last[1] ||
-	    (slash == last) != is_cluster_scoped((enum object_kind)kind))
+	    (slash == last) != object_kind_is_global((enum object_kind)kind))
 		return -EINVAL;
 	ret->kind = (enum object_kind)kind;
 	ret->namespace =

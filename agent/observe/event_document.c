@@ -11,8 +11,7 @@
 
 #define NS_PER_S 1000000000ll
 
-/* Wall-clock time of a moment of the monotonic clock, RFC 3339 in UTC. */
-static void format_time(uint64_t monotonic_ns, char *buffer, size_t size)
+const char *event_time_format(uint64_t monotonic_ns, char *buffer, size_t size)
 {
 	struct timespec wall;
 	struct tm tm;
@@ -27,6 +26,7 @@ static void format_time(uint64_t monotonic_ns, char *buffer, size_t size)
 	gmtime_r(&seconds, &tm);
 	length = strftime(buffer, size, "%Y-%m-%dT%H:%M:%S", &tm);
 	snprintf(buffer + length, size - length, ".%06dZ", (int)(ns % NS_PER_S / 1000));
+	return buffer;
 }
 
 /* One end of a packet. */
@@ -56,14 +56,16 @@ static void add_service(json_t *end, const struct polder_event *event,
 	json_object_set_new(end, "service", json_string(name));
 }
 
-static json_t *backend_document(const struct polder_event *event)
+static json_t *backend_document(const struct polder_event *event, const struct event_names *names)
 {
-	char text[INET6_ADDRSTRLEN];
+	char text[INET6_ADDRSTRLEN], pod[EVENT_NAME_MAX];
 
 	if (addr_is_zero(&event->backend))
 		return json_null();
-	return json_pack("{s:s, s:i}", "ip", addr_format(&event->backend, text), "port",
-			 ntohs(event->backend_port_be));
+	if (names->pod(&event->backend, pod, sizeof(pod), names->data) < 0)
+		pod[0] = '\0';
+	return json_pack("{s:s, s:i, s:s}", "ip", addr_format(&event->backend, text), "port",
+			 ntohs(event->backend_port_be), "pod", pod);
 }
 
 json_t *event_rule_document(const struct rule_origin *origin, const struct event_names *names)
@@ -158,7 +160,7 @@ static void add_processes(json_t *source, json_t *destination, const struct pold
 
 json_t *event_document(const struct polder_event *event, const struct event_names *names)
 {
-	char time[40], proto[PROTO_NAME_MAX], link[64];
+	char time[EVENT_TIME_MAX], proto[PROTO_NAME_MAX], link[64];
 	/* A protocol's ports: an echo's stand for its identifier and type. */
 	bool ports = event->proto == IPPROTO_TCP || event->proto == IPPROTO_UDP ||
 		     event->proto == IPPROTO_SCTP;
@@ -169,7 +171,7 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 
 	add_service(destination, event, names);
 	add_processes(source, destination, event, names);
-	format_time(event->time_ns, time, sizeof(time));
+	event_time_format(event->time_ns, time, sizeof(time));
 	if (!event->ifindex || names->link(event->ifindex, link, sizeof(link), names->data) < 0)
 		link[0] = '\0';
 	return json_pack(
@@ -179,7 +181,7 @@ json_t *event_document(const struct polder_event *event, const struct event_name
 		verdict_name(event->verdict), "reason", reason_name(event->reason), "hook",
 		hook_name(event->hook), "family", family_name(event->family), "proto",
 		event->family ? proto_name(event->proto, proto) : "", "source", source,
-		"destination", destination, "backend", backend_document(event), "link", link,
+		"destination", destination, "backend", backend_document(event, names), "link", link,
 		"length", (json_int_t)event->length, "egress_policy",
 		policy_document(event, true, names), "ingress_policy",
 		policy_document(event, false, names));

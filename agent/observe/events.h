@@ -62,6 +62,9 @@ size_t events_subscribers(const struct events *events);
 int events_keep(struct events *events, size_t count);
 size_t events_kept(const struct events *events); /* so many there are */
 
+/* Wall-clock time of a moment of the monotonic clock, RFC 3339 in UTC, into `buffer`. */
+#define EVENT_TIME_MAX 40
+const char *event_time_format(uint64_t monotonic_ns, char *buffer, size_t size);
 /* The document of one event; NULL: no memory. */
 json_t *event_document(const struct polder_event *event, const struct event_names *names);
 /* The document of the rule that decided; NULL: no memory. */

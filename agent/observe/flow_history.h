@@ -12,23 +12,13 @@
 
 #include "agent/common/address.h"
 #include "policy/objects/objects.h"
+#include "policy/objects/workload.h"
 
 /* Of a workload or Service, shared by all that name it. */
 struct flow_name {
 	size_t length;
 	const char *text; /* of a workload: see flow_workload(); of a Service "namespace/name" */
 };
-
-/* Labels beyond this are left out of a workload's name: the last ones by their keys. */
-#define FLOW_WORKLOAD_MAX 4096
-/*
- * The name of all pods of a namespace whose labels are the same, but for those that each revision
- * or pod has of its own: namespace, key, value, key, value, each with its NUL. Returns the length.
- */
-size_t flow_workload(const char *namespace, const struct labels *labels,
-		     char buffer[FLOW_WORKLOAD_MAX]);
-/* Is it such a label? */
-bool flow_label_is_passing(const char *key);
 
 enum flow_peer {
 	FLOW_PEER_POD,	   /* `peer` */

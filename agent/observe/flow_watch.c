@@ -9,7 +9,7 @@
 
 #include "agent/common/clock.h"
 #include "agent/kernel/counters.h"
-#include "agent/observe/flow_filter.h"
+#include "agent/observe/flow_opening.h"
 
 #define SLICE_NS  1000000
 #define SECOND_MS 1000
@@ -31,16 +31,6 @@ struct flow_watch {
 	int handles;
 };
 
-/* One opening, whichever way it became known. */
-struct opening {
-	struct polder_addr from, asked, to; /* `to`: after translation */
-	uint16_t asked_port, port;	    /* host byte order; 0: none */
-	uint8_t proto, zone;
-	bool egress_allowed, ingress_allowed;
-	uint64_t time_ns;
-	uint32_t walk;
-};
-
 /* ---------------------------------------------------------------- what it says */
 
 static struct flow_name name_of(const struct flow_watch_end *end, char buffer[FLOW_WORKLOAD_MAX])
@@ -58,7 +48,7 @@ static enum flow_peer peer_kind(const struct flow_watch_end *end)
 }
 
 /* Says nothing that no policy decides: of a pod and itself. */
-static void add_sides(struct flow_watch *watch, const struct opening *opening,
+static void add_sides(struct flow_watch *watch, const struct flow_opening *opening, uint32_t walk,
 		      const struct flow_watch_end *from, const struct flow_watch_end *to,
 		      const struct flow_seen *common)
 {
@@ -75,7 +65,7 @@ static void add_sides(struct flow_watch *watch, const struct opening *opening,
 		seen.peer = to_name;
 		seen.peer_kind = peer_kind(to);
 		seen.addr = to->namespace ? nowhere : opening->to;
-		flow_history_add(watch->history, &seen, opening->time_ns, opening->walk);
+		flow_history_add(watch->history, &seen, opening->time_ns, walk);
 	}
 	/* What the source may not send never comes so far. */
 	if (to->local && opening->egress_allowed) {
@@ -86,11 +76,12 @@ static void add_sides(struct flow_watch *watch, const struct opening *opening,
 		seen.peer_kind = opening->zone == ZONE_HOST ? FLOW_PEER_NODE : peer_kind(from);
 		seen.addr = from->namespace || seen.peer_kind == FLOW_PEER_NODE ? nowhere
 										: opening->from;
-		flow_history_add(watch->history, &seen, opening->time_ns, opening->walk);
+		flow_history_add(watch->history, &seen, opening->time_ns, walk);
 	}
 }
 
-static void add_opening(struct flow_watch *watch, const struct opening *opening)
+/* `walk` 0: an event has told of it. */
+static void add_opening(struct flow_watch *watch, const struct flow_opening *opening, uint32_t walk)
 {
 	const struct flow_watch_env *env = &watch->env;
 	struct flow_watch_end from = {0}, to = {0};
@@ -110,33 +101,17 @@ static void add_opening(struct flow_watch *watch, const struct opening *opening)
 		seen.service = (struct flow_name){strlen(service) + 1, service};
 		seen.service_port = opening->asked_port;
 	}
-	add_sides(watch, opening, &from, &to, &seen);
+	add_sides(watch, opening, walk, &from, &to, &seen);
 }
 
 /* ---------------------------------------------------------------- events */
 
 static void on_event(const struct polder_event *event, void *data)
 {
-	bool ports = flow_proto_has_ports(event->proto);
-	bool translated = !addr_is_zero(&event->backend);
-	struct opening opening = {
-		.from = event->saddr,
-		.asked = event->daddr,
-		.to = translated ? event->backend : event->daddr,
-		.asked_port = ports ? ntohs(event->dport_be) : 0,
-		.port = !ports ? 0 : ntohs(translated ? event->backend_port_be : event->dport_be),
-		.proto = event->proto,
-		.zone = event->zone,
-		.egress_allowed = event->reason != REASON_POLICY_EGRESS,
-		.ingress_allowed = event->reason != REASON_POLICY_INGRESS,
-		.time_ns = event->time_ns,
-	};
+	struct flow_opening opening;
 
-	if (!event->family)
-		return;
-	/* What was dropped for another reason says nothing about who wants to speak with whom. */
-	if (event->type == EVENT_FLOW || !opening.egress_allowed || !opening.ingress_allowed)
-		add_opening(data, &opening);
+	if (flow_opening_of_event(event, &opening))
+		add_opening(data, &opening, 0);
 }
 
 /* The counters tell of it, and of what the rate limit withheld. */
@@ -148,44 +123,14 @@ static void on_lost(uint64_t count, void *data)
 
 /* ---------------------------------------------------------------- the flow table */
 
-static void opening_of(const struct flow_record *record, uint64_t now_ns, struct opening *ret)
-{
-	const struct flow_table table = {.family = record->family};
-	const struct flow_copy *content = &record->flow.content;
-	const struct flow_tuple *t = &record->flow.tuple;
-	bool ports = flow_proto_has_ports(t->proto), translated = content->state & FLOW_TRANSLATED;
-	uint64_t idle_ns = (uint64_t)record->idle << FLOW_TICK_SHIFT;
-	struct polder_addr addresses[FLOW_ADDRESSES];
-
-	flow_addresses(&table, &record->flow, addresses);
-	*ret = (struct opening){
-		.from = addresses[0],
-		.asked = addresses[1],
-		.to = translated ? addresses[3] : addresses[1],
-		.asked_port = ports ? ntohs(t->dport_be) : 0,
-		.port = !ports ? 0 : ntohs(translated ? content->new_dport_be : t->dport_be),
-		.proto = t->proto,
-		.zone = t->zone,
-		.egress_allowed = true,
-		.ingress_allowed = true,
-		.time_ns = idle_ns < now_ns ? now_ns - idle_ns : 0,
-	};
-}
-
-/* Replies are the same flow. One that is to be evaluated again may be denied by now: if it is not,
- * its next packet makes it current. */
 static bool on_flow(const struct flow_record *record, void *data)
 {
 	struct flow_watch *watch = data;
-	const struct flow_copy *content = &record->flow.content;
-	struct opening opening;
+	struct flow_opening opening;
 
-	if (content->state & FLOW_REPLY ||
-	    content->generation != maps_control(watch->env.maps)->generation)
-		return true;
-	opening_of(record, clock_monotonic_ns(), &opening);
-	opening.walk = watch->walk;
-	add_opening(watch, &opening);
+	if (flow_opening_of_flow(record, maps_control(watch->env.maps)->generation,
+				 clock_monotonic_ns(), &opening))
+		add_opening(watch, &opening, watch->walk);
 	return true;
 }
 

@@ -14,7 +14,7 @@
 
 /* Who has an address. */
 struct flow_watch_end {
-	const char *namespace; /* of the pod; NULL: it is none */
+	const char *namespace, *name; /* of the pod; NULL: it is none */
 	const struct labels *labels;
 	bool local;   /* a pod of this node */
 	bool unknown; /* no pod that is known, but of a range that pods have */

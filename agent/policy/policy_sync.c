@@ -332,7 +332,8 @@ bool policy_sync_object_changed(struct policy_sync *sync, const struct object *o
 {
 	struct synced_pod *pod;
 
-	if (object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINT_SLICE)
+	if (object->kind == OBJECT_SERVICE || object->kind == OBJECT_ENDPOINT_SLICE ||
+	    object->kind == OBJECT_TRAFFIC_ALERT)
 		return false;
 	if (object->kind == OBJECT_NODE)
 		sync->node_objects_changed = true;

@@ -553,6 +553,7 @@ char *exporter_text(const struct show_sources *sources, size_t *ret_length)
 	add_pods(m, sources);
 	add_objects(m, sources);
 	exporter_add_policies(m, sources);
+	exporter_add_alerts(m, sources);
 	exporter_add_latency(m, sources);
 	exporter_add_api(m, sources);
 	exporter_add_balancers(m, sources);

@@ -12,6 +12,8 @@ void exporter_u64(struct metrics *m, const char *name, enum metric_type type, co
 void exporter_labelled(struct metrics *m, const char *label, const char *label_value,
 		       uint64_t value);
 
+/* exporter_alerts.c; nothing without a TrafficAlert. */
+void exporter_add_alerts(struct metrics *m, const struct show_sources *sources);
 /* exporter_api.c; nothing without an API server. */
 void exporter_add_api(struct metrics *m, const struct show_sources *sources);
 /* exporter_balancers.c; nothing without pools. */

@@ -111,6 +111,7 @@ static json_t *object_counts(const struct store *store)
 		[OBJECT_ENDPOINT_SLICE] = "endpointslices",
 		[OBJECT_NETWORK_POLICY] = "networkpolicies",
 		[OBJECT_CLUSTER_NETWORK_POLICY] = "clusternetworkpolicies",
+		[OBJECT_TRAFFIC_ALERT] = "trafficalerts",
 	};
 	json_t *counts = json_object();
 
@@ -446,6 +447,7 @@ int show_register(struct control_server *server, const struct show_sources *sour
 		{"maps", show_maps},
 		{"metrics", show_metrics},
 		{"monitor", show_monitor},
+		{"alerts", show_alerts},
 		{"latency", show_latency},
 		{"policy.suggest", show_suggest},
 		{"nodes", show_nodes},

@@ -11,6 +11,7 @@
 #include "agent/node/node_routes.h"
 #include "agent/node/stray_pods.h"
 #include "agent/node/tunnel.h"
+#include "agent/observe/alert_watch.h"
 #include "agent/observe/cni_counts.h"
 #include "agent/observe/drop_log.h"
 #include "agent/observe/events.h"
@@ -74,6 +75,7 @@ struct show_sources {
 	const struct flow_export *flow_export; /* NULL: none is wanted */
 	struct flow_recorder *recorder;
 	struct process_names *process_names;
+	struct alert_watch *alerts;
 	enum program_wait_method wait_method;
 	const struct socket_ends *socket_ends;
 	const struct health_ports *health_ports;

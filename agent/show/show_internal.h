@@ -15,6 +15,7 @@ void show_drops(struct control_request *request, const json_t *args, int netns_f
 void show_kernel_drops(struct control_request *request, const json_t *args, int netns_fd,
 		       void *data);
 void show_monitor(struct control_request *request, const json_t *args, int netns_fd, void *data);
+void show_alerts(struct control_request *request, const json_t *args, int netns_fd, void *data);
 void show_suggest(struct control_request *request, const json_t *args, int netns_fd, void *data);
 
 void show_latency(struct control_request *request, const json_t *args, int netns_fd, void *data);

@@ -97,12 +97,13 @@ void show_event_names(const struct show_sources *sources, struct event_names *re
 
 /* ---------------------------------------------------------------- monitor */
 
-/* One who listens: to the programs' events, to what the kernel drops, or both. */
+/* One who listens: to the programs' events, to what the kernel drops, to alerts, or to several. */
 struct monitor {
 	struct control_request *request;
 	const struct event_names *names;
 	struct event_subscriber *events; /* NULL: not to these */
 	struct kernel_watch *kernel;	 /* the same */
+	struct alert_subscriber *alerts; /* the same */
 	uint64_t lost, limited; /* of the kernel's drops, that the reader has not heard of */
 };
 
@@ -117,6 +118,7 @@ static void free_monitor(struct monitor *monitor)
 {
 	events_unsubscribe(monitor->events);
 	kernel_drops_unwatch(monitor->kernel);
+	alert_watch_unsubscribe(monitor->alerts);
 	free(monitor);
 }
 
@@ -138,7 +140,7 @@ static void on_kernel_begun(const char *why, void *data)
 	kernel_drops_unwatch(monitor->kernel);
 	monitor->kernel = NULL;
 	(void)send_line(json_pack("{s:{s:b, s:s, s:b}}", "kernel_drops", "available", false, "why",
-				  why, "alone", monitor->events == NULL),
+				  why, "alone", monitor->events == NULL && monitor->alerts == NULL),
 			monitor);
 }
 
@@ -236,7 +238,7 @@ static const char *read_past(const json_t *args, struct past *ret)
 /* What of a question is for whom. */
 struct wanted {
 	uint32_t mask; /* enum event_mask */
-	bool kernel;
+	bool kernel, alerts;
 	struct past past;
 };
 
@@ -251,8 +253,13 @@ static int read_wanted(const json_t *args, struct wanted *ret, struct flow_filte
 	ret->mask = (is_wanted(args, "drops") ? EVENT_MASK_DROPS : 0u) |
 		    (is_wanted(args, "flows") ? EVENT_MASK_FLOWS : 0u);
 	ret->kernel = is_wanted(args, "kernel");
-	why = ret->mask || ret->kernel ? read_past(args, &ret->past)
-				       : "monitor: ask for drops, flows or both";
+	ret->alerts = is_wanted(args, "alerts");
+	why = ret->mask || ret->kernel || ret->alerts
+		      ? read_past(args, &ret->past)
+		      : "monitor: ask for drops, flows, alerts or several of them";
+	if (!why && ret->alerts && filter && !json_is_null(filter))
+		why = "monitor: a filter is for packets, and alerts are none: ask for them without "
+		      "it";
 	if (why)
 		return error_set(error, -EINVAL, EINVAL, "%s", why);
 	r = flow_filter_parse(filter, &filters[0], error);
@@ -262,7 +269,7 @@ static int read_wanted(const json_t *args, struct wanted *ret, struct flow_filte
 		return r;
 	ret->mask = flow_filter_mask(filters[0], ret->mask);
 	ret->kernel = ret->kernel && flow_filter_wants_kernel(filters[1]);
-	if (ret->mask || ret->kernel)
+	if (ret->mask || ret->kernel || ret->alerts)
 		return 0;
 	return error_set(error, -EINVAL, EINVAL,
 			 "monitor: the filter lets none of the events through that are asked for: "
@@ -295,11 +302,27 @@ static struct monitor *listen_to(const struct show_sources *sources, const struc
 			kernel_drops_watch(sources->kernel_drops, TAKE_PTR(filters[1]), &calls);
 		good = monitor->kernel != NULL;
 	}
+	if (good && wanted->alerts) {
+		monitor->alerts = alert_watch_subscribe(sources->alerts, send_line, monitor);
+		good = monitor->alerts != NULL;
+	}
 	if (good)
 		return monitor;
 	if (monitor)
 		free_monitor(monitor);
 	return NULL;
+}
+
+static void replay_alerts(const struct show_sources *sources, const struct past *past,
+			  struct control_request *request)
+{
+	json_t *kept = alert_watch_kept(sources->alerts, past->after_ns, past->last);
+	size_t i;
+	json_t *line;
+
+	json_array_foreach (kept, i, line)
+		control_stream_send(request, json_incref(line));
+	json_decref(kept);
 }
 
 /* From now on `monitor` may go at any time: it is the stream's. */
@@ -312,6 +335,8 @@ static void begin_stream(struct control_request *request, const json_t *args,
 	control_stream_begin(request, on_hang_up, monitor);
 	if (is_wanted(args, "begin"))
 		control_stream_send(request, begin_document(sources));
+	if (past->wanted && is_wanted(args, "alerts"))
+		replay_alerts(sources, past, request);
 	if (past->wanted && events)
 		events_replay(events, past->after_ns, past->last);
 }

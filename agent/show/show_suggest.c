@@ -58,6 +58,7 @@ void show_flow_end(const struct polder_addr *addr, struct flow_watch_end *ret, v
 	}
 	if (pod) {
 		ret->namespace = pod->namespace;
+		ret->name = pod->name;
 		ret->labels = &pod->labels;
 		return;
 	}

@@ -31,11 +31,18 @@ static const struct kind kinds[OBJECT_KIND_COUNT] = {
 	[OBJECT_CLUSTER_NETWORK_POLICY] = {"ClusterNetworkPolicy", "policy.networking.k8s.io",
 					   "policy.networking.k8s.io/v1alpha2", false,
 					   decode_cluster_network_policy, NULL},
+	[OBJECT_TRAFFIC_ALERT] = {"TrafficAlert", "polder.dev", "polder.dev/v1alpha1", false,
+				  decode_traffic_alert, NULL},
 };
 
 const char *object_kind_name(enum object_kind kind)
 {
 	return kind < OBJECT_KIND_COUNT ? kinds[kind].name : "unknown";
+}
+
+bool object_kind_is_global(enum object_kind kind)
+{
+	return kind < OBJECT_KIND_COUNT && !kinds[kind].namespaced;
 }
 
 /* What an object is called by itself or by the list that holds it. Not terminated: lengths count.

@@ -15,6 +15,7 @@ int decode_service(const struct json_at *at, struct object *object);
 int decode_slice(const struct json_at *at, struct object *object);
 int decode_network_policy(const struct json_at *at, struct object *object);
 int decode_cluster_network_policy(const struct json_at *at, struct object *object);
+int decode_traffic_alert(const struct json_at *at, struct object *object);
 
 /*
  * What they read of kinds that may have members that nobody knows: the rest of an API server's
@@ -34,6 +35,12 @@ int decode_match_labels(const struct json_at *at, void *target);
 int decode_selector(const struct json_at *at, void *target);
 int decode_addr(const struct json_at *at, void *target);
 int decode_prefix(const struct json_at *at, void *target);
+/* Pods by their namespaces and by themselves: a subject's `namespaces` or `pods`, filled on failure
+ * too. */
+struct namespaced_pods {
+	struct selector namespaces, pods;
+};
+int decode_subject(const struct json_at *at, struct namespaced_pods *ret);
 /* An address that a pod, an endpoint or a Service may have. */
 int decode_usable_addr(const struct json_at *at, void *target);
 /* A port's name of at most LIMIT_PORT_NAME bytes; char *. */

@@ -56,10 +56,6 @@ static struct policy_peer *add_peer(struct decoding_rule *d)
 }
 
 /* podSelector and namespaceSelector of a peer or a subject. */
-struct namespaced_pods {
-	struct selector namespaces, pods;
-};
-
 static int decode_namespaced_pods(const struct json_at *at, void *target)
 {
 	static const struct json_field fields[] = {
@@ -438,24 +434,30 @@ static int decode_priority(const struct json_at *at, void *target)
 	return r;
 }
 
-static int decode_subject(const struct json_at *at, void *target)
+int decode_subject(const struct json_at *at, struct namespaced_pods *ret)
 {
 	static const struct json_field fields[] = {
 		{"namespaces", json_get_skipped, 0, false},
 		{"pods", json_get_skipped, 0, false},
 	};
-	struct network_policy_object *policy = target;
-	struct namespaced_pods pods = {};
 	struct json_at namespaces = json_key(at, "namespaces"), both = json_key(at, "pods");
-	int r = json_fields(at, FIELDS_STRICT, fields, COUNT(fields), policy);
+	int r = json_fields(at, FIELDS_STRICT, fields, COUNT(fields), ret);
 
 	if (r < 0)
 		return r;
 	if (!namespaces.value == !both.value)
 		return json_fail(at, -EINVAL, "must have either namespaces or pods");
 	if (namespaces.value)
-		return decode_selector(&namespaces, &policy->namespace_selector);
-	r = decode_namespaced_pods(&both, &pods);
+		return decode_selector(&namespaces, &ret->namespaces);
+	return decode_namespaced_pods(&both, ret);
+}
+
+static int decode_policy_subject(const struct json_at *at, void *target)
+{
+	struct network_policy_object *policy = target;
+	struct namespaced_pods pods = {};
+	int r = decode_subject(at, &pods);
+
 	policy->namespace_selector = pods.namespaces;
 	policy->pod_selector = pods.pods;
 	return r;
@@ -464,8 +466,10 @@ static int decode_subject(const struct json_at *at, void *target)
 static int decode_spec(const struct json_at *at, void *target)
 {
 	static const struct json_field fields[] = {
-		{"tier", decode_tier, 0, true},	      {"priority", decode_priority, 0, true},
-		{"subject", decode_subject, 0, true}, {"ingress", decode_ingress, 0, false},
+		{"tier", decode_tier, 0, true},
+		{"priority", decode_priority, 0, true},
+		{"subject", decode_policy_subject, 0, true},
+		{"ingress", decode_ingress, 0, false},
 		{"egress", decode_egress, 0, false},
 	};
 

@@ -560,6 +560,54 @@ static void fill_cluster_policy(struct encoder *e, const struct network_policy_o
 		      ingress, "egress", egress));
 }
 
+/* ---------------------------------------------------------------- alerts */
+
+static json_t *of_alert_networks(struct encoder *e, const struct traffic_alert_object *alert)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < alert->network_count; i++)
+		append(e, list, of_prefix(&alert->networks[i]));
+	return list;
+}
+
+static json_t *of_alert_rule(struct encoder *e, const struct traffic_alert_object *alert)
+{
+	json_t *rule = json_object(), *services = json_array();
+
+	if (alert->network_count > 0 || alert->alert == ALERT_PEERS_OUTSIDE)
+		set(e, rule, "networks", of_alert_networks(e, alert));
+	for (size_t i = 0; i < alert->service_count; i++)
+		append(e, services, json_string(alert->services[i]));
+	if (alert->alert == ALERT_FOREIGN_RESOLVER)
+		set(e, rule, "services", services);
+	else
+		json_decref(services);
+	if (alert->targets)
+		set(e, rule, "targets", json_integer(alert->targets));
+	if (alert->bytes)
+		set(e, rule, "bytes", json_integer((json_int_t)alert->bytes));
+	if (alert->seconds)
+		set(e, rule, "seconds", json_integer(alert->seconds));
+	return rule;
+}
+
+static void fill_traffic_alert(struct encoder *e, const struct traffic_alert_object *alert,
+			       json_t *made)
+{
+	json_t *spec =
+		json_pack("{s:s, s:i, s:o}", "severity", alert_severity_name(alert->severity),
+			  "rateLimitSeconds", (int)alert->rate_limit, alert_kind_name(alert->alert),
+			  of_alert_rule(e, alert));
+
+	set_text(e, spec, "message", alert->message);
+	if (!alert->any_subject)
+		set(e, spec, "subject",
+		    json_pack("{s:o}", "pods",
+			      of_both(e, &alert->namespace_selector, &alert->pod_selector)));
+	set(e, made, "spec", spec);
+}
+
 /* ---------------------------------------------------------------- any object */
 
 static json_t *of_metadata(struct encoder *e, const struct object *object)
@@ -603,6 +651,9 @@ static void fill(struct encoder *e, const struct object *object, json_t *made)
 		break;
 	case OBJECT_CLUSTER_NETWORK_POLICY:
 		fill_cluster_policy(e, &object->network_policy, made);
+		break;
+	case OBJECT_TRAFFIC_ALERT:
+		fill_traffic_alert(e, &object->traffic_alert, made);
 		break;
 	case OBJECT_NAMESPACE:
 	case OBJECT_KIND_COUNT:

@@ -92,6 +92,17 @@ static void network_policy_clear(struct network_policy_object *policy)
 	free(policy->egress);
 }
 
+static void traffic_alert_clear(struct traffic_alert_object *alert)
+{
+	selector_clear(&alert->namespace_selector);
+	selector_clear(&alert->pod_selector);
+	for (size_t i = 0; i < alert->service_count; i++)
+		free(alert->services[i]);
+	free(alert->services);
+	free(alert->networks);
+	free(alert->message);
+}
+
 static void content_clear(struct object *object)
 {
 	switch (object->kind) {
@@ -111,6 +122,9 @@ static void content_clear(struct object *object)
 	case OBJECT_NETWORK_POLICY:
 	case OBJECT_CLUSTER_NETWORK_POLICY:
 		network_policy_clear(&object->network_policy);
+		break;
+	case OBJECT_TRAFFIC_ALERT:
+		traffic_alert_clear(&object->traffic_alert);
 		break;
 	case OBJECT_NAMESPACE:
 	case OBJECT_KIND_COUNT:

@@ -189,6 +189,23 @@ static bool same_policies(const struct network_policy_object *a,
 	       same_rules(a->egress, a->egress_count, b->egress, b->egress_count);
 }
 
+static bool same_traffic_alerts(const struct traffic_alert_object *a,
+				const struct traffic_alert_object *b)
+{
+	if (a->service_count != b->service_count)
+		return false;
+	for (size_t i = 0; i < a->service_count; i++)
+		if (strcmp(a->services[i], b->services[i]) != 0)
+			return false;
+	return a->severity == b->severity && a->alert == b->alert &&
+	       same_text(a->message, b->message) && a->rate_limit == b->rate_limit &&
+	       a->any_subject == b->any_subject &&
+	       same_selectors(&a->namespace_selector, &b->namespace_selector) &&
+	       same_selectors(&a->pod_selector, &b->pod_selector) &&
+	       same_prefixes(a->networks, a->network_count, b->networks, b->network_count) &&
+	       a->targets == b->targets && a->bytes == b->bytes && a->seconds == b->seconds;
+}
+
 static bool same_content(const struct object *a, const struct object *b)
 {
 	switch (a->kind) {
@@ -203,6 +220,8 @@ static bool same_content(const struct object *a, const struct object *b)
 	case OBJECT_NETWORK_POLICY:
 	case OBJECT_CLUSTER_NETWORK_POLICY:
 		return same_policies(&a->network_policy, &b->network_policy);
+	case OBJECT_TRAFFIC_ALERT:
+		return same_traffic_alerts(&a->traffic_alert, &b->traffic_alert);
 	case OBJECT_NAMESPACE:
 		return a->space.terminating == b->space.terminating;
 	case OBJECT_KIND_COUNT:

@@ -20,6 +20,7 @@ enum object_kind {
 	OBJECT_ENDPOINT_SLICE,
 	OBJECT_NETWORK_POLICY,
 	OBJECT_CLUSTER_NETWORK_POLICY,
+	OBJECT_TRAFFIC_ALERT,
 	OBJECT_KIND_COUNT,
 };
 
@@ -213,6 +214,35 @@ struct network_policy_object {
 	size_t egress_count;
 };
 
+enum alert_severity { ALERT_INFO, ALERT_WARNING, ALERT_CRITICAL, ALERT_SEVERITIES };
+
+/* What a TrafficAlert looks for; see docs/alerts.md. */
+enum alert_kind {
+	ALERT_PEERS_OUTSIDE,	/* a connection to an address outside of a list */
+	ALERT_FOREIGN_RESOLVER, /* DNS to others than those of a list */
+	ALERT_SCAN,		/* many denied ports or addresses in a time */
+	ALERT_VOLUME,		/* more than so many bytes to the outside in a time */
+	ALERT_NEW_PEER,		/* a peer that the workload did not have in a time */
+	ALERT_KINDS,
+};
+
+/* What does not concern its kind is 0. */
+struct traffic_alert_object {
+	enum alert_severity severity;
+	enum alert_kind alert;
+	char *message;	     /* NULL: none */
+	uint32_t rate_limit; /* seconds in which alerts of one workload are told as one */
+	bool any_subject;    /* whoever it is, or any pod: there are no selectors */
+	struct selector namespace_selector, pod_selector;
+	struct prefix *networks; /* that are meant to be spoken with */
+	size_t network_count;
+	char **services; /* "namespace/name" of those that are meant to be asked for names */
+	size_t service_count;
+	uint32_t targets; /* so many denied ones are a scan */
+	uint64_t bytes;
+	uint32_t seconds; /* in which targets or bytes are counted, or peers are learnt */
+};
+
 struct object {
 	unsigned int sharers; /* owners beside the first one, see object_share(); atomic */
 	enum object_kind kind : 16;
@@ -232,6 +262,7 @@ struct object {
 		struct service_object service;
 		struct slice_object slice;
 		struct network_policy_object network_policy;
+		struct traffic_alert_object traffic_alert;
 	};
 };
 
@@ -278,6 +309,11 @@ struct object *object_share(const struct object *object);
 void object_free(struct object *object);
 void object_list_clear(struct object_list *list);
 const char *object_kind_name(enum object_kind kind);
+/* Is it of a kind whose objects have no namespace? */
+bool object_kind_is_global(enum object_kind kind);
+const char *alert_severity_name(enum alert_severity severity);
+/* As its field of the spec is called. */
+const char *alert_kind_name(enum alert_kind kind);
 
 /* Same content in every field that Polder keeps. */
 bool object_equal(const struct object *a, const struct object *b);

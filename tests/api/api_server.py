@@ -29,6 +29,7 @@ RESOURCES = {
     "networkpolicies": ("/apis/networking.k8s.io/v1/networkpolicies", "networking.k8s.io/v1", "NetworkPolicy", True),
     "clusternetworkpolicies": ("/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
                                "policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", False),
+    "trafficalerts": ("/apis/polder.dev/v1alpha1/trafficalerts", "polder.dev/v1alpha1", "TrafficAlert", False),
 }
 KINDS = {kind: name for name, (_, _, kind, _) in RESOURCES.items()}
 INITIAL_END = {"k8s.io/initial-events-end": "true"}
@@ -178,7 +179,7 @@ class ApiServer:
         if context:
             context.set_alpn_protocols(list(protocols))
         self.streaming, self.bookmarks, self.token, self.page = True, 1.0, None, 500
-        self.forbidden, self.absent = set(), {"clusternetworkpolicies"}
+        self.forbidden, self.absent = set(), {"clusternetworkpolicies", "trafficalerts"}
         self.refuse = self.before_patch = self.after_patch = None
         self.paused = threading.Event()
         self.expire_tokens = 0

@@ -187,7 +187,7 @@ class ApiWorld(World):
         """The server is as it was before the test."""
         api = self.api
         api.streaming, api.bookmarks, api.token, api.page, api.expire_tokens = True, 1.0, TOKEN, 500, 0
-        api.forbidden, api.absent = set(), {"clusternetworkpolicies"}
+        api.forbidden, api.absent = set(), {"clusternetworkpolicies", "trafficalerts"}
         api.refuse = api.before_patch = api.after_patch = None
         api.paused.clear()
         run(self.outside.command("nft", "flush", "ruleset"), check=False)

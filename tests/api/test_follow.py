@@ -56,7 +56,7 @@ def test_status_and_metrics_tell_of_the_server(world):
     assert status["connected"] and status["server"] == "https://172.30.0.1:6443", status
     assert {r["name"]: r["state"] for r in status["resources"]} == {
         "namespaces": "watch", "nodes": "watch", "pods": "watch", "services": "watch", "endpointslices": "watch",
-        "networkpolicies": "watch", "clusternetworkpolicies": "absent"}, status
+        "networkpolicies": "watch", "clusternetworkpolicies": "absent", "trafficalerts": "absent"}, status
     assert world.metric("polder_api_connected") == 1 and world.metric("polder_api_outage_seconds") == 0
     assert world.metric("polder_api_synced", resource="pods") == 1
     wait_until(lambda: world.metric("polder_api_age_seconds", resource="pods") < 2, "bookmarks", 5)
@@ -164,6 +164,22 @@ def test_cluster_policies_are_found_when_the_server_has_them_later(world):
     world.api.absent = {"clusternetworkpolicies"}
     world.api.cut()
     expect_open(world, within=10)
+
+
+@in_worlds("http2")
+def test_alerts_that_may_not_be_read_hold_nothing_up(world):
+    world.forget_kept()
+    world.api.forbidden, world.api.absent = {"trafficalerts"}, {"clusternetworkpolicies"}
+    world.resources.put("alert", objects.alert("scan", scan={"targets": 2, "seconds": 60}))
+    world.node.agent.start()
+    assert [problem for problem in world.problems() if "trafficalerts.polder.dev cannot be read" in problem], world.problems()
+    expect_open(world)
+    # The agent asks again within 30 s: a restart is quicker.
+    world.api.forbidden = set()
+    world.node.agent.restart()
+    wait_until(lambda: [rule["alert"] for rule in world.node.agent.ctl_json("alert", "list")["rules"]] == ["scan"], "the alert is read")
+    world.resources.delete("alert")
+    wait_until(lambda: not world.node.agent.ctl_json("alert", "list")["rules"], "the alert is gone")
 
 
 @in_worlds("http2")

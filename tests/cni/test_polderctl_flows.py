@@ -39,7 +39,13 @@ DROPS = {"since": "2026-11-22T10:00:00Z", "lost_events": 0, "limited_events": 7,
          "reasons": [{"reason": "policy_denied_ingress", "direction": "from_pod", "packets": 19, "told": 12,
                       "means": "no rule allows it", "remedy": "What the policies say."},
                      {"reason": "source_ip", "direction": "from_pod", "packets": 1, "told": 1, "means": "not its own", "remedy": "Ask."}]}
-ANSWERS = {"flows": [FLOW, V6], "drops": DROPS}
+ALERT = {"time": "2026-11-22T10:00:00.000001Z", "type": "alert", "monotonic_ns": 6000, "alert": "scan", "kind": "scan", "severity": "Critical",
+         "message": "look\x1b[2J", "text": "demo/cli was denied 20 addresses", "count": 2, "several": False,
+         "source": {"ip": "10.244.0.5", "pod": "demo/cli"}, "destination": {"ip": "10.244.0.6", "port": 80, "pod": "", "service": ""},
+         "proto": "tcp", "verdict": "drop", "amount": 20}
+ALERTS = {"rules": [{"alert": "scan", "kind": "scan", "severity": "Critical", "message": "look", "raised": 3, "told": 2, "workloads": 1}],
+          "told": [ALERT], "bytes": 512, "forgotten": 7, "flows_left_out": 0, "lost": 0}
+ANSWERS = {"flows": [FLOW, V6], "drops": DROPS, "alerts": ALERTS}
 FLOW_TABLE = """\
 PROTO   SOURCE            DESTINATION    TRANSLATED             VERDICT   POLICY     ACTION   STATE         IDLE   PACKETS   BYTES
 tcp     demo/cli:40000    demo/web:80    -> 10.244.0.6:8080   allow     demo/web   pod      established   1m1s   10        1000
@@ -266,6 +272,37 @@ class Reconnect(Case):
         self.assertEqual((code, out), (1, ""))
         self.assertIn("filter: no", err)
         self.assertEqual(len(recorder.requests), 1)
+
+
+class Alerts(Case):
+    LINE = "2026-11-22T10:00:00.000001Z Critical scan: demo/cli was denied 20 addresses: look\\x1b[2J"
+
+    def test_alerts_are_listed_with_what_they_told_and_lack(self):
+        self.serve()
+        lines = self.succeed("alert", "list").splitlines()
+        self.assertEqual(lines[0].split(), ["ALERT", "KIND", "SEVERITY", "RAISED", "TOLD", "WORKLOADS"])
+        self.assertEqual(lines[1].split(), ["scan", "scan", "Critical", "3", "2", "1"])
+        self.assertIn(self.LINE, lines)
+        self.assertTrue([line for line in lines if line.startswith("7 workloads")], lines)
+        self.assertEqual(self.succeed("alert", "list", "-o", "name").splitlines(), ["alert/scan"])
+        self.assertEqual(json.loads(self.succeed("alert", "list", "-o", "json")), ALERTS)
+
+    def test_monitor_asks_for_alerts_alone_or_beside_others(self):
+        for words, wanted in ((["--alerts"], (False, False, True)), (["--alerts", "--drops"], (True, False, True)),
+                              ([], (True, True, None))):
+            recorder = self.serve(lambda operation, args: Stream([begin(), ALERT], ends=True))
+            out = self.run_ctl("monitor", "--no-reconnect", *words)[1]
+            args = recorder.requests[0]["args"]
+            self.assertEqual((args["drops"], args["flows"], args.get("alerts")), wanted)
+            self.assertEqual(out.splitlines(), [self.LINE])
+            recorder.close()
+
+    def test_a_recording_needs_alerts_beside_it(self):
+        code, _, err = self.run_ctl("alert", "test", "/dev/null")
+        self.assertEqual(code, 2)
+        self.assertIn("files with TrafficAlerts", err)
+        code, _, err = self.run_ctl("alert", "test", "/nowhere", "/dev/null")
+        self.assertEqual(code, 1)
 
 
 class Tools(Case):

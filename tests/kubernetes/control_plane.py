@@ -22,6 +22,7 @@ RESOURCES = {  # kind: (prefix of its path, resource, in namespaces)
     "Service": ("/api/v1", "services", True), "EndpointSlice": ("/apis/discovery.k8s.io/v1", "endpointslices", True),
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies", True),
     "ClusterNetworkPolicy": ("/apis/policy.networking.k8s.io/v1alpha2", "clusternetworkpolicies", False),
+    "TrafficAlert": ("/apis/polder.dev/v1alpha1", "trafficalerts", False),
 }
 KINDS = {resource: kind for kind, (_, resource, _) in RESOURCES.items()}
 

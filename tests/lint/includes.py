@@ -9,7 +9,7 @@ import sys
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # From the bottom to the top. A folder includes itself and those below it.
-ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/compile', 'agent/yaml', 'agent/kernel', 'agent/config', 'agent/store',
+ORDER = ['datapath', 'agent/common', 'policy/objects', 'policy/alerts', 'policy/compile', 'agent/yaml', 'agent/kernel', 'agent/config', 'agent/store',
          'agent/sources', 'agent/sources/api', 'agent/cleanup', 'agent/pods', 'agent/node', 'agent/services', 'agent/announce', 'agent/policy', 'agent/observe', 'agent/reconcile',
          'agent/control', 'agent/ui', 'agent/show', 'agent/explain', 'agent/dryrun', 'agent/capture', 'agent/daemon', 'agent/cli', 'plugin', 'cni', 'netavark']
 
@@ -19,7 +19,7 @@ ONLY = {
     'agent/yaml': {'datapath', 'policy/objects', 'agent/common'},
     'agent/kernel': {'datapath', 'agent/common'},
     'agent/cleanup': {'agent/common', 'agent/kernel'},
-    'agent/cli': {'datapath', 'policy/objects', 'agent/common', 'agent/yaml', 'agent/cleanup', 'agent/kernel'},
+    'agent/cli': {'datapath', 'policy/objects', 'policy/alerts', 'agent/common', 'agent/yaml', 'agent/cleanup', 'agent/kernel'},
     'plugin': {'agent/common'},
     'cni': {'agent/common', 'plugin'},
     'netavark': {'agent/common', 'plugin'},

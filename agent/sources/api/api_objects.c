@@ -88,12 +88,6 @@ size_t api_objects_refused(const struct api_objects *objects)
 
 /* ---------------------------------------------------------------- names */
 
-static bool is_namespaced(enum object_kind kind)
-{
-	return kind != OBJECT_NAMESPACE && kind != OBJECT_NODE &&
-	       kind != OBJECT_CLUSTER_NETWORK_POLICY;
-}
-
 /* False: the text has no name, or not in what there is of it. */
 static bool identify(const struct api_objects *objects, const char *text, size_t length, bool whole,
 		     struct subject *ret)
@@ -105,7 +99,7 @@ static bool identify(const struct api_objects *objects, const char *text, size_t
 		return false;
 	ret->namespace[0] = ret->uid[0] = '\0';
 	span_text(meta, "uid", ret->uid, sizeof(ret->uid));
-	if (is_namespaced(objects->kind) &&
+	if (!object_kind_is_global(objects->kind) &&
 	    !span_text(meta, "namespace", ret->namespace, sizeof(ret->namespace)))
 		snprintf(ret->namespace, sizeof(ret->namespace), "default");
 	return true;

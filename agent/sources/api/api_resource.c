@@ -25,6 +25,8 @@ const struct watch_resource api_resources[API_RESOURCES] = {
 	{"clusternetworkpolicies", "policy.networking.k8s.io",
 	 "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", "ClusterNetworkPolicy",
 	 true},
+	{"trafficalerts", "polder.dev", "/apis/polder.dev/v1alpha1/trafficalerts", "TrafficAlert",
+	 true},
 };
 _Static_assert(API_RESOURCES == OBJECT_KIND_COUNT, "one for each kind, in the same order");
 

@@ -15,7 +15,7 @@
 #include "agent/sources/api/watch.h"
 #include "agent/store/store.h"
 
-#define API_RESOURCES 7
+#define API_RESOURCES 8
 
 struct api_options {
 	const char *kubeconfig;	     /* file; NULL: --in-cluster */

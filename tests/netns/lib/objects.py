@@ -89,6 +89,10 @@ def cluster_policy(name, subject=None, tier="Admin", priority=0, **spec):
                      "subject": subject or {"namespaces": {}}, **spec}}
 
 
+def alert(name, **spec):
+    return {"apiVersion": "polder.dev/v1alpha1", "kind": "TrafficAlert", "metadata": {"name": name}, "spec": spec}
+
+
 def cluster_rule(action, *peers, egress=False, protocols=None, name=None):
     """A rule of a ClusterNetworkPolicy; no peer: all pods of all namespaces."""
     made = {"action": action, "to" if egress else "from": list(peers) or [{"namespaces": {}}]}

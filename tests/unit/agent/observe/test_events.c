@@ -252,13 +252,13 @@ static void a_drop_is_told_with_all_its_names(void)
 	json_object_del(line, "time");
 	expected = json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s, s:i}, s:{s:s, s:i, "
-		"s:s, s:i, s:s}, s:{s:s, s:i}, s:s, "
+		"s:s, s:i, s:s}, s:{s:s, s:i, s:s}, s:s, "
 		"s:i, s:n, s:{s:s, s:i, s:s, s:s, s:s, s:b, s:[]}}",
 		"type", "drop", "verdict", "drop", "reason", "policy_denied_ingress", "hook",
 		"from_pod", "family", "ipv4", "proto", "tcp", "source", "ip", "10.0.0.2", "port",
 		40000, "pod", "demo/web", "identity", 300, "destination", "ip", "10.96.0.1", "port",
 		80, "pod", "", "identity", 301, "service", "demo/front", "backend", "ip",
-		"10.0.0.3", "port", 8080, "link", "link5", "length", 74, "egress_policy",
+		"10.0.0.3", "port", 8080, "pod", "", "link", "link5", "length", 74, "egress_policy",
 		"ingress_policy", "policy", "demo/deny", "rule", 2, "rule_path", "spec.ingress[2]",
 		"rule_name", "stop", "direction", "ingress", "default_deny", false, "isolated_by");
 	CU_ASSERT(json_equal(line, expected));

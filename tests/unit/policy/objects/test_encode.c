@@ -222,6 +222,29 @@ static void cluster_policies(void)
 }
 
 /* As many as a list may have, in more items than that. */
+#define TRAFFIC_ALERT(name, spec)                                                                  \
+	OBJECT("polder.dev/v1alpha1", "TrafficAlert", name, "'uid':'u'},'spec':{" spec "}}")
+
+static void traffic_alerts(void)
+{
+	expect_same_text(TRAFFIC_ALERT("a", "'peersOutside':{'networks':['10.0.0.0/8','2001:db8::/"
+					    "32']},'severity':'Critical','message':'m'"));
+	expect_same_text(TRAFFIC_ALERT("b", "'peersOutside':{'networks':[]},'rateLimitSeconds':1"));
+	expect_same_text(TRAFFIC_ALERT(
+		"c", "'foreignResolver':{},'subject':{'namespaces':{'matchLabels':{'a':'b'}}}"));
+	expect_same_text(TRAFFIC_ALERT(
+		"d", "'foreignResolver':{'services':[],'networks':['192.0.2.1/32']},'subject':{"
+		     "'pods':{'podSelector':{}}}"));
+	expect_same_text(
+		TRAFFIC_ALERT("e", "'scan':{'targets':20,'seconds':60},'severity':'Info'"));
+	expect_same_text(TRAFFIC_ALERT(
+		"f", "'volume':{'bytes':9223372036854775807,'seconds':60,'networks':['::/0']}"));
+	expect_same_text(TRAFFIC_ALERT(
+		"g", "'newPeer':{'seconds':2592000},'subject':{'pods':{'namespaceSelector':{"
+		     "'matchExpressions':[{'key':'k','operator':'Exists'}]},'podSelector':{"
+		     "'matchLabels':{'a':'b'}}}}"));
+}
+
 static void many_networks_stay_within_the_limits(void)
 {
 	char *text = malloc(1 << 20), *at = text;
@@ -251,6 +274,7 @@ int main(void)
 		UNIT_TEST(slices),
 		UNIT_TEST(policies),
 		UNIT_TEST(cluster_policies),
+		UNIT_TEST(traffic_alerts),
 		UNIT_TEST(many_networks_stay_within_the_limits),
 	};
 

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What each kind of rule looks for. Where memory is short more is told, not less. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/alerts/alerts_internal.h"
+#include "policy/objects/digest.h"
+#include "policy/objects/workload.h"
+
+#define SECOND_NS	     1000000000ull
+#define NAMESPACE_NAME_LABEL "kubernetes.io/metadata.name"
+#define PORT_DNS	     53
+#define PORT_DNS_TLS	     853
+
+/* ---------------------------------------------------------------- whom a rule is about */
+
+/* Objects of a directory may lack the label that an API server gives each namespace. */
+static bool namespace_matches(const struct selector *selector, const struct labels *labels,
+			      const char *name)
+{
+	static const struct labels none;
+	struct labels copy = {};
+	const char *said;
+	bool matches;
+
+	if (selector->count == 0)
+		return true;
+	labels = labels ? labels : &none;
+	said = labels_get(labels, NAMESPACE_NAME_LABEL);
+	if (said && strcmp(said, name) == 0)
+		return selector_matches(selector, labels);
+	if (labels_copy(labels, &copy) < 0)
+		return true;
+	matches = labels_set(&copy, NAMESPACE_NAME_LABEL, name) < 0 ||
+		  selector_matches(selector, &copy);
+	labels_clear(&copy);
+	return matches;
+}
+
+static bool is_subject(const struct alerts *alerts, const struct traffic_alert_object *rule,
+		       const struct alert_end *from)
+{
+	const struct alerts_env *env = &alerts->env;
+
+	if (rule->any_subject)
+		return true;
+	if (!from->namespace)
+		return false;
+	if (rule->pod_selector.count > 0 &&
+	    (!from->labels || !selector_matches(&rule->pod_selector, from->labels)))
+		return false;
+	return namespace_matches(&rule->namespace_selector,
+				 env->namespace_labels(from->namespace, env->data),
+				 from->namespace);
+}
+
+static bool is_meant(const struct traffic_alert_object *rule, const struct polder_addr *addr)
+{
+	for (size_t i = 0; i < rule->network_count; i++)
+		if (prefix_contains(&rule->networks[i], addr))
+			return true;
+	return false;
+}
+
+/* ---------------------------------------------------------------- samples */
+
+static void name_end(const struct alert_end *end, char ret[ALERT_NAME_MAX])
+{
+	if (end->namespace)
+		snprintf(ret, ALERT_NAME_MAX, "%s/%s", end->namespace, end->name ? end->name : "");
+}
+
+static void sample_of(const struct alert_opening *opening, uint64_t amount,
+		      struct alert_sample *ret)
+{
+	*ret = (struct alert_sample){.time_ns = opening->time_ns,
+				     .amount = amount,
+				     .from = opening->from.addr,
+				     .to = opening->to.addr,
+				     .port = opening->to.port,
+				     .proto = opening->proto,
+				     .denied = opening->denied};
+	name_end(&opening->from, ret->pod);
+	name_end(&opening->to, ret->peer);
+	if (opening->service)
+		snprintf(ret->service, sizeof(ret->service), "%s", opening->service);
+}
+
+static void raise(struct alerts *alerts, struct alert_state *state,
+		  const struct alert_opening *opening, uint64_t amount)
+{
+	struct alert_sample sample;
+
+	sample_of(opening, amount, &sample);
+	alert_raise(alerts, state, &sample);
+}
+
+/* Is it surely one that the events have not told of? */
+static bool is_news(const struct alert_state *state, const struct alert_opening *opening)
+{
+	uint64_t limit_ns = state->rule->object->traffic_alert.rate_limit * SECOND_NS;
+
+	return !opening->found || !state->raised_ns ||
+	       opening->time_ns >= state->raised_ns + limit_ns;
+}
+
+/* ---------------------------------------------------------------- peers and resolvers */
+
+static void look_at_peer(struct alerts *alerts, struct alert_rule *rule,
+			 const struct alert_opening *opening)
+{
+	struct alert_state *state;
+
+	if (opening->to.inside || is_meant(&rule->object->traffic_alert, &opening->to.addr))
+		return;
+	state = alert_state_of(alerts, rule, &opening->from);
+	if (state && is_news(state, opening))
+		raise(alerts, state, opening, 0);
+}
+
+static bool is_dns(const struct alert_opening *opening)
+{
+	return (opening->proto == IPPROTO_UDP || opening->proto == IPPROTO_TCP) &&
+	       (opening->asked_port == PORT_DNS || opening->asked_port == PORT_DNS_TLS);
+}
+
+static bool is_resolver(const struct traffic_alert_object *rule,
+			const struct alert_opening *opening)
+{
+	for (size_t i = 0; opening->service && i < rule->service_count; i++)
+		if (strcmp(rule->services[i], opening->service) == 0)
+			return true;
+	return is_meant(rule, &opening->asked) || is_meant(rule, &opening->to.addr);
+}
+
+static void look_at_resolver(struct alerts *alerts, struct alert_rule *rule,
+			     const struct alert_opening *opening)
+{
+	struct alert_state *state;
+
+	if (!is_dns(opening) || is_resolver(&rule->object->traffic_alert, opening))
+		return;
+	state = alert_state_of(alerts, rule, &opening->from);
+	if (state && is_news(state, opening))
+		raise(alerts, state, opening, 0);
+}
+
+/* ---------------------------------------------------------------- targets */
+
+static uint64_t shorten(struct digest *digest)
+{
+	uint8_t bytes[DIGEST_BYTES];
+	uint64_t number;
+
+	digest_end(digest, bytes);
+	memcpy(&number, bytes, sizeof(number));
+	return number;
+}
+
+/* No port and address can be chosen such that they are taken for others. */
+static uint64_t digest_of_target(const struct alert_opening *opening)
+{
+	struct digest digest;
+
+	digest_begin(&digest);
+	digest_add(&digest, &opening->to.addr, sizeof(opening->to.addr));
+	digest_add_number(&digest, opening->proto);
+	digest_add_number(&digest, opening->to.port);
+	return shorten(&digest);
+}
+
+/* Pods of one workload are one peer. */
+static uint64_t digest_of_peer(const struct alert_opening *opening)
+{
+	static const struct labels none;
+	char workload[FLOW_WORKLOAD_MAX];
+	const struct alert_end *to = &opening->to;
+	struct digest digest;
+	size_t length;
+
+	if (!to->namespace)
+		return digest_of_target(opening);
+	digest_begin(&digest);
+	length = flow_workload(to->namespace, to->labels ? to->labels : &none, workload);
+	digest_add_number(&digest, length);
+	digest_add(&digest, workload, length);
+	digest_add_number(&digest, opening->proto);
+	digest_add_number(&digest, to->port);
+	return shorten(&digest);
+}
+
+/* Without those before `since_ns`. */
+static void forget_targets(struct alert_state *state, uint64_t since_ns)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < state->target_count; i++)
+		if (state->targets[i].time_ns >= since_ns)
+			state->targets[kept++] = state->targets[i];
+	state->target_count = kept;
+}
+
+static struct alert_target *find_target(const struct alert_state *state, uint64_t digest)
+{
+	for (size_t i = 0; i < state->target_count; i++)
+		if (state->targets[i].digest == digest)
+			return &state->targets[i];
+	return NULL;
+}
+
+static void look_for_scan(struct alerts *alerts, struct alert_rule *rule,
+			  const struct alert_opening *opening)
+{
+	const struct traffic_alert_object *spec = &rule->object->traffic_alert;
+	const uint64_t time_ns = opening->time_ns, span_ns = spec->seconds * SECOND_NS;
+	struct alert_state *state = alert_state_of(alerts, rule, &opening->from);
+	uint64_t digest = digest_of_target(opening);
+	struct alert_target *known;
+
+	if (!state)
+		return;
+	known = find_target(state, digest);
+	if (known) {
+		known->time_ns = time_ns;
+		return;
+	}
+	forget_targets(state, time_ns > span_ns ? time_ns - span_ns : 0);
+	if (state->target_count + 1 < spec->targets) {
+		/* Without memory this one is not counted: the next ones may be. */
+		if (alert_state_grow(alerts, state) == 0)
+			state->targets[state->target_count++] =
+				(struct alert_target){digest, time_ns};
+		return;
+	}
+	state->target_count = 0;
+	raise(alerts, state, opening, spec->targets);
+}
+
+/* ---------------------------------------------------------------- new peers */
+
+/* Targets are sorted here. The place of `digest`, or where it belongs. */
+static size_t find_peer(const struct alert_state *state, uint64_t digest)
+{
+	size_t low = 0, high = state->target_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (state->targets[middle].digest < digest)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void learn_peer(struct alerts *alerts, struct alert_state *state, size_t place,
+		       const struct alert_target *peer)
+{
+	if (state->target_count == ALERTS_PEERS_MOST || alert_state_grow(alerts, state) < 0)
+		return;
+	memmove(&state->targets[place + 1], &state->targets[place],
+		(state->target_count - place) * sizeof(*peer));
+	state->targets[place] = *peer;
+	state->target_count++;
+}
+
+static void look_for_new_peer(struct alerts *alerts, struct alert_rule *rule,
+			      const struct alert_opening *opening)
+{
+	const uint64_t time_ns = opening->time_ns;
+	const uint64_t learning_ns = rule->object->traffic_alert.seconds * SECOND_NS;
+	struct alert_state *state = alert_state_of(alerts, rule, &opening->from);
+	const struct alert_target peer = {digest_of_peer(opening), time_ns};
+	size_t place;
+
+	if (!state)
+		return;
+	if (!state->begun_ns)
+		state->begun_ns = time_ns;
+	place = find_peer(state, peer.digest);
+	if (place < state->target_count && state->targets[place].digest == peer.digest)
+		return;
+	learn_peer(alerts, state, place, &peer);
+	if (time_ns >= state->begun_ns + learning_ns)
+		raise(alerts, state, opening, 0);
+}
+
+/* ---------------------------------------------------------------- volume */
+
+void alert_rule_traffic(struct alerts *alerts, struct alert_rule *rule,
+			const struct alert_traffic *traffic)
+{
+	const struct traffic_alert_object *spec = &rule->object->traffic_alert;
+	const struct alert_end *to = &traffic->to;
+	struct alert_opening opening = {.time_ns = traffic->time_ns,
+					.from = traffic->from,
+					.to = *to,
+					.proto = traffic->proto};
+	struct alert_state *state;
+	uint64_t sum;
+
+	if (spec->alert != ALERT_VOLUME || !traffic->from.local || to->inside ||
+	    is_meant(spec, &to->addr) || !is_subject(alerts, spec, &traffic->from))
+		return;
+	state = alert_state_of(alerts, rule, &traffic->from);
+	if (!state)
+		return;
+	if (!state->begun_ns || traffic->time_ns >= state->begun_ns + spec->seconds * SECOND_NS) {
+		state->begun_ns = traffic->time_ns;
+		state->bytes = 0;
+	}
+	sum = state->bytes + traffic->bytes;
+	state->bytes = sum;
+	if (sum < spec->bytes)
+		return;
+	state->begun_ns = 0;
+	raise(alerts, state, &opening, sum);
+}
+
+/* ---------------------------------------------------------------- one rule */
+
+void alert_rule_opening(struct alerts *alerts, struct alert_rule *rule,
+			const struct alert_opening *opening)
+{
+	const struct traffic_alert_object *spec = &rule->object->traffic_alert;
+
+	if (spec->alert == ALERT_VOLUME)
+		return;
+	/* Who is denied may be of another node, or outside; what is opened is looked at where it is
+	 * opened. */
+	if (spec->alert == ALERT_SCAN ? !opening->denied
+				      : !opening->from.local || !opening->from.namespace)
+		return;
+	if (!is_subject(alerts, spec, &opening->from))
+		return;
+	switch (spec->alert) {
+	case ALERT_PEERS_OUTSIDE:
+		look_at_peer(alerts, rule, opening);
+		break;
+	case ALERT_FOREIGN_RESOLVER:
+		look_at_resolver(alerts, rule, opening);
+		break;
+	case ALERT_SCAN:
+		look_for_scan(alerts, rule, opening);
+		break;
+	case ALERT_NEW_PEER:
+		look_for_new_peer(alerts, rule, opening);
+		break;
+	case ALERT_VOLUME:
+	case ALERT_KINDS:
+		break;
+	}
+}
