@@ -238,12 +238,31 @@ static int add_time(const struct cli *cli, json_t *args)
 
 /* ---------------------------------------------------------------- all */
 
+/* Polder's own drops are counted by reason, pod and policy; nothing else of a packet is kept. */
+static int check_filter(const struct cli *cli)
+{
+	const enum cli_option packets[] = {CLI_FROM, CLI_TO,	CLI_IP,
+					   CLI_PORT, CLI_PROTO, CLI_VERDICT};
+
+	for (size_t i = 0; !cli->given[CLI_KERNEL] && i < sizeof(packets) / sizeof(*packets); i++)
+		if (cli->given[packets[i]]) {
+			cli_error("--%s: Polder's own drops are counted by --pod, --namespace, "
+				  "--reason and --policy; monitor --drops chooses packets, and "
+				  "so does --kernel",
+				  cli_options[packets[i]].name);
+			return CLI_USAGE;
+		}
+	return CLI_OK;
+}
+
 static int make_arguments(const struct cli *cli, json_t *args)
 {
 	json_t *filter = NULL;
 	int code;
 
-	code = add_time(cli, args);
+	code = check_filter(cli);
+	if (!code)
+		code = add_time(cli, args);
 	if (!code)
 		code = cli_add_since(cli, SINCE_MAX, args);
 	if (!code)
