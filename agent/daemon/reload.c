@@ -126,14 +126,10 @@ static const struct {
 	const char *key;
 	int (*take)(struct agent *agent, struct config *now, char *message, size_t size);
 } takers[] = {
-	{"log-level", take_log_level},
-	{"events-per-second", take_events},
-	{"rejects-per-second", take_rejects},
-	{"metrics-listen", take_metrics},
-	{"health-listen", take_health},
-	{"latency", take_latency},
-	{"processes", take_processes},
-	{"ui-listen", take_ui},
+	{"log-level", take_log_level},	      {"events-per-second", take_events},
+	{"rejects-per-second", take_rejects}, {"metrics-listen", take_metrics},
+	{"health-listen", take_health},	      {"latency", take_latency},
+	{"processes", take_processes},	      {"ui-listen", take_ui},
 	{"ui-host", take_ui_hosts},
 };
 
