@@ -144,7 +144,7 @@ def test_changes_made_while_the_agent_is_away_are_in_force_when_it_is_back(world
         agent.start()
         world.expect((world.client, world.server.ips[4], 8080, "timeout"),
                      (world.stranger, world.server.ips[4], 8080, "open"))
-        assert cut.state() == "timeout", "a connection that policy denies now goes on"
+        wait_until(lambda: cut.state() == "timeout", "a connection that policy denies now is cut")
         stays.ask()
         assert reach(world.client, world.vip[4], 80, timeout=0.3).verdict != "open"
 

@@ -75,8 +75,7 @@ def test_connection_to_a_deleted_endpoint_is_reset(world, family):
         assert connection.ask()["server"] == "web3"
         put_endpoints(world, "cut", [world.web[0]], family)
         wait_served(world, world.outside, address, 80, by="web1")
-        state = connection.state(1)
-        assert state == "reset", f"the connection is {state}"
+        wait_until(lambda: connection.state(1) == "reset", "the connection is reset")
 
 
 @each_family

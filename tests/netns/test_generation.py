@@ -179,7 +179,7 @@ def test_endpoints_of_another_service_have_no_flow_reevaluated(world):
         nothing_is_reevaluated(world, flows, lambda n: put_service(world, "busy", 2, (extra, world.bad)[n % 2]), 40,
                                "endpoints of another Service")
         in_force(world, lambda: put_service(world, "quiet", 1, extra))
-        assert [connection.state() for connection in mine] == ["reset", "reset"]
+        wait_until(lambda: [connection.state() for connection in mine] == ["reset", "reset"], "the Service's connections are reset")
         flows.connections = [connection for connection in flows.connections if connection not in mine]
         flows.used()
         for connection in mine:

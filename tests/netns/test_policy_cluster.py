@@ -561,7 +561,7 @@ def test_denies_by_selector_cut_what_a_pod_has_open_when_its_object_goes(world):
             assert connection.ask()
             world.resources.delete("pod-x-c")
             m.expect((world.xc, world.xb, SHUT))
-            assert connection.state() == "timeout"
+            wait_until(lambda c=connection: c.state() == "timeout", "the connection is cut")
             world.cluster_policies(admin(**rules_out(("Deny", FROM_BLUE))))
             m.expect((world.xc, world.xb, OPEN))
             world.xc.write_object()

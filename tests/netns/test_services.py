@@ -315,8 +315,7 @@ def test_tcp_flow_to_a_deleted_endpoint_is_reset(world, family):
         assert connection.ask()["server"] == "web1"
         set_slice(world, "cut", world.web[1:2], family)
         wait_answering(world.client, ip, 80, ["web2"])
-        state = connection.state(1)
-        assert state == "reset", f"the connection is {state}"
+        wait_until(lambda: connection.state(1) == "reset", "the connection is reset")
 
 
 @each_family
