@@ -133,8 +133,8 @@ __noinline int install_compare(__u32 reply, __u8 family)
 		return -REASON_INTERNAL;
 	if (reply == REPLY_BUSY)
 		return -REASON_FLOW_BUSY;
-	pair_keep_hop(&path->fwd);
-	pair_keep_hop(&path->rev);
+	pair_keep_hop(&path->fwd, family);
+	pair_keep_hop(&path->rev, family);
 	if (path->old.generation && reply == REPLY_OURS && pair_same(path, verdict, family))
 		return install_restamp(path, family);
 	if (reply != REPLY_TAKEN)

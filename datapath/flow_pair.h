@@ -243,13 +243,24 @@ __noinline int pair_reply_tuple(struct slow_path *path, __u32 linger, __u8 famil
 				       : REPLY_BUSY;
 }
 
-/* The way to the wire that the kernel has said stays as long as it is by the same uplink. */
-static __always_inline void pair_keep_hop(struct flow_side *side)
+static __always_inline bool same_destination(const struct flow_copy *a, const struct flow_copy *b,
+					     __u8 family)
+{
+	return a->new_daddr_be[0] == b->new_daddr_be[0] &&
+	       (family == FAMILY_V4 || (a->new_daddr_be[1] == b->new_daddr_be[1] &&
+					a->new_daddr_be[2] == b->new_daddr_be[2] &&
+					a->new_daddr_be[3] == b->new_daddr_be[3]));
+}
+
+/* The way to the wire that the kernel has said stays as long as it is by the same uplink, and to
+ * the same address: a flow that moves to another endpoint has another neighbour to go to. */
+static __always_inline void pair_keep_hop(struct flow_side *side, __u8 family)
 {
 	const struct next_hop *new, *old;
 
 	if (!side->seen.generation || side->content.action != FLOW_TO_WIRE ||
-	    side->seen.action != FLOW_TO_WIRE)
+	    side->seen.action != FLOW_TO_WIRE ||
+	    !same_destination(&side->content, &side->seen, family))
 		return;
 	new = next_hop_at(side->content.hop);
 	old = next_hop_at(side->seen.hop);
@@ -266,15 +277,12 @@ static __always_inline bool side_same(const struct flow_side *side, __u8 family)
 	    new->new_dport_be != old->new_dport_be ||
 	    (new->state ^ old->state) &
 		    (FLOW_TRANSLATED | FLOW_SERVICE | FLOW_RULED | FLOW_AFFINITY) ||
-	    new->new_saddr_be[0] != old->new_saddr_be[0] ||
-	    new->new_daddr_be[0] != old->new_daddr_be[0])
+	    new->new_saddr_be[0] != old->new_saddr_be[0])
 		return false;
-	return family == FAMILY_V4 || (new->new_saddr_be[1] == old->new_saddr_be[1] &&
-				       new->new_saddr_be[2] == old->new_saddr_be[2] &&
-				       new->new_saddr_be[3] == old->new_saddr_be[3] &&
-				       new->new_daddr_be[1] == old->new_daddr_be[1] &&
-				       new->new_daddr_be[2] == old->new_daddr_be[2] &&
-				       new->new_daddr_be[3] == old->new_daddr_be[3]);
+	return same_destination(new, old, family) &&
+	       (family == FAMILY_V4 || (new->new_saddr_be[1] == old->new_saddr_be[1] &&
+					new->new_saddr_be[2] == old->new_saddr_be[2] &&
+					new->new_saddr_be[3] == old->new_saddr_be[3]));
 }
 
 /* Does the verdict say what both entries say already? */

@@ -196,7 +196,7 @@ static void notify_changed(const struct services *s, const struct change *before
 		notify_touched(s, &backend->addr);
 }
 
-/* The Service begins to keep clients, or ends it: its flows say so. */
+/* The Service begins to keep clients, or ends it: its flows say so. Or others may use it. */
 static void notify_all(const struct services *s, const struct change *members)
 {
 	for (size_t i = 0; i < members->active.count; i++)
@@ -646,7 +646,8 @@ int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
 	      const struct set_terms *terms, const char **full)
 {
 	const struct change before = before_of(set), after = after_of(e);
-	const bool keeps_others = !set->affinity_seconds != !terms->affinity_seconds;
+	const bool concerns_all = !set->affinity_seconds != !terms->affinity_seconds ||
+				  !sources_are_in_force(set, terms->sources, terms->source_count);
 	struct set_terms kept = *terms;
 	struct set_row row = {};
 	bool entries_full = false, sources_full;
@@ -675,7 +676,7 @@ int set_apply(struct services *s, struct service_set *set, struct endpoints *e,
 	}
 	drop_backend_states(s, set->id, &before, &after);
 	notify_change(s, set, &before, &after);
-	if (keeps_others && set->known)
+	if (concerns_all && set->known)
 		notify_all(s, &before);
 	take(s, set, &row, e);
 	*full = sources_full ? "service_sources" : "services";

@@ -21,7 +21,7 @@ static bool has(const struct prefix *ranges, size_t count, const struct prefix *
 	return false;
 }
 
-static bool are_in_force(const struct service_set *set, const struct prefix *ranges, size_t count)
+bool sources_are_in_force(const struct service_set *set, const struct prefix *ranges, size_t count)
 {
 	if (set->source_count != count)
 		return false;
@@ -45,7 +45,7 @@ int sources_add(struct services *s, const struct service_set *set, const struct 
 	const uint32_t one = 1;
 	int r = 0;
 
-	if (are_in_force(set, ranges, count))
+	if (sources_are_in_force(set, ranges, count))
 		return 0;
 	for (size_t i = 0; i < count; i++) {
 		const struct service_source_key key = key_of(set->id, &ranges[i]);
@@ -66,7 +66,7 @@ int sources_settle(struct services *s, struct service_set *set, const struct pre
 {
 	struct prefix *copy = NULL;
 
-	if (are_in_force(set, ranges, count))
+	if (sources_are_in_force(set, ranges, count))
 		return 0;
 	if (count) {
 		copy = calloc(count, sizeof(*copy));

@@ -277,6 +277,7 @@ void inherited_take(struct services *s, const struct service_entry *entry, struc
 /* Beside those that are in force. 0, -E2BIG or -errno: as it was. */
 int sources_add(struct services *s, const struct service_set *set, const struct prefix *ranges,
 		size_t count);
+bool sources_are_in_force(const struct service_set *set, const struct prefix *ranges, size_t count);
 /* Those that are no more among `ranges` go. Takes a copy. 0 or -ENOMEM: as it was. */
 int sources_settle(struct services *s, struct service_set *set, const struct prefix *ranges,
 		   size_t count);
