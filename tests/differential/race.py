@@ -60,8 +60,8 @@ class Seen:
         if self.answer.verdict == 1 or front is None or not front.endpoints.active:
             yield self.answer
             return
-        yield self.answer  # none: another node's to hand on, with nobody here
-        for backend, port in sorted(front.endpoints.active):
+        # None, at the end: another node handed it on, and nobody is here.
+        for backend, port in [*sorted(front.endpoints.active), (0, 0)]:
             answer = copy.copy(self.answer)
             answer.backend, answer.backend_port = backend, port
             yield answer
