@@ -72,17 +72,22 @@ int namespace_check(int netns_fd)
 	return own.st_dev == other.st_dev && own.st_ino == other.st_ino ? -EEXIST : 0;
 }
 
-static int read_cookie(void *data)
+int namespace_own_cookie(uint64_t *ret)
 {
-	socklen_t length = sizeof(uint64_t);
+	socklen_t length = sizeof(*ret);
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), r = 0;
 
 	if (fd < 0)
 		return -errno;
-	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, data, &length) < 0)
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ret, &length) < 0)
 		r = -errno;
 	close(fd);
 	return r;
+}
+
+static int read_cookie(void *data)
+{
+	return namespace_own_cookie(data);
 }
 
 int namespace_cookie(int netns_fd, uint64_t *ret)

@@ -19,6 +19,8 @@ int namespace_check(int netns_fd);
 /* The number by which programs know a network namespace, and that no other one of the machine ever
  * has. 0 or -errno. */
 int namespace_cookie(int netns_fd, uint64_t *ret);
+/* Of the caller's own. */
+int namespace_own_cookie(uint64_t *ret);
 
 /* Where sysctl_link_set() writes: /proc/sys/net, or the same mounted elsewhere, where it can be
  * written. `directory` is kept. */

@@ -6,16 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "agent/kernel/maps.h"
 #include "agent/kernel/map_cache.h"
+#include "agent/kernel/namespace.h"
 #include "agent/pods/pods.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 
 static void prefix_to_range(const struct prefix *prefix, struct polder_range *ret)
 {
@@ -200,9 +195,9 @@ int node_datapath_config(const struct config *config, const struct maps *maps,
 		.tunnel_port_be = htons(config->tunnel_port),
 		.peer_mac_check = config->peer_mac_check,
 	};
-	socklen_t length = sizeof(c.netns_cookie);
 	struct polder_addr gateway;
-	int fd, r = 0;
+	uint64_t netns_cookie;
+	int r;
 
 #if !defined(__x86_64__) && !defined(__i386__)
 	c.weak_order = 1;
@@ -214,12 +209,10 @@ int node_datapath_config(const struct config *config, const struct maps *maps,
 	own_range(&c, &config->pod_cidr_v4);
 	own_range(&c, &config->pod_cidr_v6);
 	local_pods(&c, config, maps);
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &c.netns_cookie, &length) < 0)
-		r = -errno;
-	if (fd >= 0)
-		close(fd);
-	if (r == 0)
-		*ret = c;
-	return r;
+	r = namespace_own_cookie(&netns_cookie);
+	if (r < 0)
+		return r;
+	c.netns_cookie = netns_cookie;
+	*ret = c;
+	return 0;
 }
