@@ -130,10 +130,12 @@ def parse_unittest(text, program):
     results = []
     for ran, verdict in re.findall(r'^Ran (\d+) tests? in .*\n\n(OK|FAILED)', text, re.M):
         failed = re.findall(r'^(?:FAIL|ERROR): (\S+)', text, re.M)
-        skipped = sum(int(count) for count in re.findall(r'^(?:OK|FAILED) \(.*?skipped=(\d+)', text, re.M))
+        skipped = re.findall(r"\.\.\. skipped ['\"](.*)['\"]$", text, re.M)  # told with verbosity=2
+        count = sum(int(number) for number in re.findall(r'^(?:OK|FAILED) \(.*?skipped=(\d+)', text, re.M))
+        skipped += ['see its output'] * (count - len(skipped))
         results += [('not ok', f'{program}: {name}', 'see its output') for name in failed]
-        results += [('skip', f'{program}: a test', 'see its output')] * skipped
-        results += [('ok', program, '')] * max(int(ran) - len(failed) - skipped, 0)
+        results += [('skip', f'{program}: a test', why) for why in skipped]
+        results += [('ok', program, '')] * max(int(ran) - len(failed) - len(skipped), 0)
         if verdict == 'FAILED' and not failed:
             results.append(('not ok', program, 'see its output'))
     return results

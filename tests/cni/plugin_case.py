@@ -48,4 +48,4 @@ def main(program):
         sys.exit(77)
     with Namespace() as namespace:
         PluginCase.program, PluginCase.netns = program, namespace.path
-        unittest.main(verbosity=1)
+        unittest.main(verbosity=2)

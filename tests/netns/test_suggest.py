@@ -151,9 +151,9 @@ def test_history_lists_workloads_and_says_what_it_forgot(world):
     with world.cli.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for number in range(8000):
             sender.sendto(b"x", (f"198.18.{number // 250}.{number % 250 + 1}", 9))
-    ended = wait_until(lambda: (end := world.n1.agent.ctl_json("flow", "history", "demo/cli")["end"])["forgotten"] and end,
+    ended = wait_until(lambda: (end := world.n1.agent.ctl_json("flow", "history", "demo/cli")["end"])["forgotten"] > 1000 and end,
                        "the history is full")
-    assert ended["recorded"] and ended["forgotten"] > 1000, ended
+    assert ended["recorded"], ended
     told = world.n1.agent.ctl("flow", "history", "demo/cli", "--since", "10h").stderr
     assert "the history reaches back" in told and "forgotten" in told, told
 
