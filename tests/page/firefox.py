@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 import time
 
-WITHIN = 30
+from waiting import WITHIN, Waiting
+
 # The browser asks nobody of its own accord, and takes no network for none. Marionette turns off most of the rest.
 PREFERENCES = {'marionette.port': 0, 'network.manage-offline-status': False, 'network.captive-portal-service.enabled': False,
                'network.connectivity-service.enabled': False, 'datareporting.policy.dataSubmissionEnabled': False,
@@ -49,7 +50,7 @@ def find():
     return os.environ.get('POLDER_FIREFOX') or shutil.which('firefox-esr') or shutil.which('firefox')
 
 
-class Browser:
+class Browser(Waiting):
     def __init__(self, program):
         self.profile = tempfile.mkdtemp(prefix='polder-page.')
         with open(os.path.join(self.profile, 'user.js'), 'w', encoding='utf-8') as file:
@@ -118,15 +119,6 @@ class Browser:
     def js(self, expression):
         """What an expression is worth; of a promise, what it promises."""
         return self.call('WebDriver:ExecuteScript', script=f'return ({expression});', args=[])['value']
-
-    def wait(self, expression, what=None):
-        end = time.monotonic() + WITHIN
-        while time.monotonic() < end:
-            value = self.js(expression)
-            if value:
-                return value
-            time.sleep(0.05)
-        raise AssertionError(f'{what or expression}: not within {WITHIN} s')
 
     def size(self, width, height=900):
         self._chrome(SIZE, width, height)
