@@ -168,22 +168,26 @@ const struct pods_hooks agent_pods_hooks = {
 
 /* ---------------------------------------------------------------- MAC addresses */
 
-/* The plugins behind ours are done by then, and the container has begun. */
-#define MAC_YOUNG_S	20
-#define MAC_INTERVAL_MS 100
+/* Plugins behind ours in the list run at once. By the end the container has begun. */
+#define MAC_PLUGINS_S	     3
+#define MAC_YOUNG_S	     20
+#define MAC_INTERVAL_MS	     100
+#define MAC_LATE_INTERVAL_MS 1000
 
 static void on_mac_timer(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
+	int64_t age = pods_follow_macs(agent->pods, MAC_YOUNG_S);
 
-	if (!pods_follow_macs(agent->pods, MAC_YOUNG_S))
+	if (age < 0)
 		uv_timer_stop(timer);
+	else if (age > MAC_PLUGINS_S)
+		uv_timer_set_repeat(timer, MAC_LATE_INTERVAL_MS);
 }
 
 void agent_watch_macs(struct agent *agent)
 {
-	if (!uv_is_active((uv_handle_t *)&agent->mac_timer))
-		uv_timer_start(&agent->mac_timer, on_mac_timer, MAC_INTERVAL_MS, MAC_INTERVAL_MS);
+	uv_timer_start(&agent->mac_timer, on_mac_timer, MAC_INTERVAL_MS, MAC_INTERVAL_MS);
 }
 
 /* Later changes are seen by what is dropped: a pod that sends under another address. */
