@@ -34,6 +34,7 @@ struct alert_watch {
 	struct alert_subscriber *subscribers;
 	json_t *kept; /* the oldest first */
 	uint64_t lost;
+	uint64_t unknown_processes;
 	uint64_t untold; /* events, by the programs' counts, as seen so far */
 	unsigned int seconds;
 	struct flows_cursor cursor;
@@ -138,8 +139,40 @@ static void end_of(const struct alert_watch *watch, const struct polder_addr *ad
 				  .inside = end.namespace || end.unknown};
 }
 
+/* Who opened it. A new reference, which `ret` points into; NULL: nobody knows. */
+static json_t *find_process(struct alert_watch *watch, const struct flow_opening *seen, bool found,
+			    struct alert_process *ret)
+{
+	const struct event_socket socket = {
+		.proto = seen->proto,
+		.local = seen->from,
+		.remote = seen->asked,
+		.local_port_be = htons(seen->from_port),
+		.remote_port_be = htons(seen->asked_port),
+		.time_ns = found ? 0 : seen->time_ns,
+	};
+	json_t *process;
+
+	if (seen->proto != IPPROTO_TCP && seen->proto != IPPROTO_UDP)
+		return NULL;
+	process = watch->env.process(&socket, watch->env.flows.data);
+	if (!process) {
+		watch->unknown_processes += !found;
+		return NULL;
+	}
+	*ret = (struct alert_process){
+		.pid = (uint32_t)json_integer_value(json_object_get(process, "pid")),
+		.uid = (uint32_t)json_integer_value(json_object_get(process, "uid")),
+		.comm = json_string_value(json_object_get(process, "comm")),
+		.executable = json_string_value(json_object_get(process, "executable")),
+	};
+	return process;
+}
+
 static void ask(struct alert_watch *watch, const struct flow_opening *seen, bool found)
 {
+	CLEANUP(cleanup_json) json_t *noted = NULL;
+	struct alert_process process;
 	const struct flow_watch_env *env = &watch->env.flows;
 	char service[EVENT_NAME_MAX];
 	struct alert_opening opening = {
@@ -163,6 +196,10 @@ static void ask(struct alert_watch *watch, const struct flow_opening *seen, bool
 	if (env->service(&seen->asked, htons(seen->asked_port), seen->proto, service,
 			 sizeof(service), env->data) == 0)
 		opening.service = service;
+	if (watch->wanted & ALERTS_WANT_PROCESSES && opening.from.local)
+		noted = find_process(watch, seen, found, &process);
+	if (noted)
+		opening.process = &process;
 	alerts_opening(watch->alerts, &opening);
 }
 
@@ -324,6 +361,7 @@ static int count_for(struct alert_watch *watch, uint32_t wanted)
 static int follow(struct alert_watch *watch)
 {
 	uint32_t wanted = alerts_wanted(watch->alerts);
+	bool noted = alert_watch_wants_processes(watch);
 	int r;
 
 	if (wanted == watch->wanted)
@@ -338,6 +376,8 @@ static int follow(struct alert_watch *watch)
 	if (r < 0)
 		return r;
 	watch->wanted = wanted;
+	if (alert_watch_wants_processes(watch) != noted)
+		watch->env.processes_wanted(watch->env.wanted_data);
 	if (!wanted) {
 		uv_timer_stop(&watch->timer);
 		uv_idle_stop(&watch->idle);
@@ -387,6 +427,16 @@ const struct alerts *alert_watch_alerts(const struct alert_watch *watch)
 uint64_t alert_watch_left_out(const struct alert_watch *watch)
 {
 	return watch->bytes ? flow_bytes_left_out(watch->bytes) : 0;
+}
+
+bool alert_watch_wants_processes(const struct alert_watch *watch)
+{
+	return watch->wanted & ALERTS_WANT_PROCESSES;
+}
+
+uint64_t alert_watch_unknown_processes(const struct alert_watch *watch)
+{
+	return watch->unknown_processes;
 }
 
 uint64_t alert_watch_lost(const struct alert_watch *watch)

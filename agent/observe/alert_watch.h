@@ -17,6 +17,11 @@
 struct alert_watch_env {
 	struct flow_watch_env flows;
 	const struct store *store; /* of namespaces */
+	/* alert_watch_wants_processes() has changed. */
+	void (*processes_wanted)(void *data);
+	void *wanted_data;
+	/* As struct event_names has it, with `flows.data`. */
+	json_t *(*process)(const struct event_socket *socket, void *data);
 };
 
 struct alert_watch;
@@ -32,6 +37,10 @@ void alert_watch_object(struct alert_watch *watch, const struct object *object, 
 const struct alerts *alert_watch_alerts(const struct alert_watch *watch);
 /* Flows whose bytes no alert knows of, for want of room, each time. */
 uint64_t alert_watch_left_out(const struct alert_watch *watch);
+/* Do alerts need to know of processes? */
+bool alert_watch_wants_processes(const struct alert_watch *watch);
+/* Connections of pods whose process nobody has noted, of those that alerts wanted to know of. */
+uint64_t alert_watch_unknown_processes(const struct alert_watch *watch);
 /* Told to nobody for want of memory, or without a rule. */
 uint64_t alert_watch_lost(const struct alert_watch *watch);
 

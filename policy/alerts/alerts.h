@@ -29,12 +29,21 @@ struct alert_end {
 	bool inside; /* an address that pods have, whether its pod is known or not */
 };
 
+/* Who opened a connection. Texts are the caller's, for the call; they may be chosen by whoever is
+ * looked at. */
+struct alert_process {
+	uint32_t pid, uid;
+	const char *comm;	/* what the thread calls itself */
+	const char *executable; /* its program file; NULL: not known */
+};
+
 struct alert_opening {
 	uint64_t time_ns;
 	struct alert_end from, to; /* `to`: after translation */
 	struct polder_addr asked;  /* before it */
 	uint16_t asked_port;
 	const char *service; /* "namespace/name" of the one that was asked for; NULL: none */
+	const struct alert_process *process; /* NULL: none is known */
 	uint8_t proto;
 	bool denied; /* by policy, at either end */
 	bool found; /* in the flow table, by one who missed events: it may have been told already */
@@ -48,7 +57,9 @@ struct alert_traffic {
 	uint64_t bytes;
 };
 
-#define ALERT_NAME_MAX (LIMIT_NAMESPACE + 1 + LIMIT_NAME + 1)
+#define ALERT_NAME_MAX	  (LIMIT_NAMESPACE + 1 + LIMIT_NAME + 1)
+#define ALERT_PROGRAM_MAX 256 /* bytes of a program file's path that are told */
+#define ALERT_COMM_MAX	  64
 /* What raised an alert. */
 struct alert_sample {
 	uint64_t time_ns;
@@ -59,6 +70,8 @@ struct alert_sample {
 	bool denied;
 	char pod[ALERT_NAME_MAX], peer[ALERT_NAME_MAX]; /* "namespace/name"; "": no known pod */
 	char service[ALERT_NAME_MAX];
+	uint32_t pid, uid; /* of the process; pid 0: none is known */
+	char comm[ALERT_COMM_MAX], executable[ALERT_PROGRAM_MAX];
 };
 
 struct alert {
@@ -91,6 +104,7 @@ enum alerts_want {
 	ALERTS_WANT_FLOWS = 1, /* openings that are allowed */
 	ALERTS_WANT_DROPS = 2, /* those that are denied */
 	ALERTS_WANT_TRAFFIC = 4,
+	ALERTS_WANT_PROCESSES = 8, /* with openings */
 };
 uint32_t alerts_wanted(const struct alerts *alerts);
 

@@ -223,6 +223,8 @@ enum alert_kind {
 	ALERT_SCAN,		/* many denied ports or addresses in a time */
 	ALERT_VOLUME,		/* more than so many bytes to the outside in a time */
 	ALERT_NEW_PEER,		/* a peer that the workload did not have in a time */
+	ALERT_NEW_PROCESS,	/* a program that opens connections and did not in a time */
+	ALERT_SHELL,		/* a connection that a shell opens */
 	ALERT_KINDS,
 };
 
@@ -238,9 +240,11 @@ struct traffic_alert_object {
 	size_t network_count;
 	char **services; /* "namespace/name" of those that are meant to be asked for names */
 	size_t service_count;
+	char **programs; /* that count as shells: file names, or paths */
+	size_t program_count;
 	uint32_t targets; /* so many denied ones are a scan */
 	uint64_t bytes;
-	uint32_t seconds; /* in which targets or bytes are counted, or peers are learnt */
+	uint32_t seconds; /* in which targets or bytes are counted, or peers and the like learnt */
 };
 
 struct object {

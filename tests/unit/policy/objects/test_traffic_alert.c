@@ -59,6 +59,12 @@ static void fields_and_their_defaults(void)
 	CU_ASSERT(alert->network_count == 1 && alert->networks[0].length == 96 + 24);
 	CU_ASSERT_STRING_EQUAL(alert->message, "m");
 	object_list_clear(&list);
+
+	CU_ASSERT_FATAL(decode("{'shell':{}}", &list, &error) == 0);
+	alert = &list.objects[0]->traffic_alert;
+	CU_ASSERT(alert->alert == ALERT_SHELL && alert->program_count == 11);
+	CU_ASSERT_STRING_EQUAL(alert->programs[1], "bash");
+	object_list_clear(&list);
 }
 
 static void what_makes_no_sense_is_refused_in_words(void)
@@ -78,6 +84,12 @@ static void what_makes_no_sense_is_refused_in_words(void)
 		       "$.spec.foreignResolver.services[0]", "NAMESPACE/NAME");
 	expect_refused("{'volume':{'bytes':0,'seconds':1}}", "$.spec.volume.bytes", "");
 	expect_refused("{'newPeer':{'seconds':0}}", "$.spec.newPeer.seconds", "");
+	expect_refused("{'newProcess':{}}", "$.spec.newProcess.seconds", "is missing");
+	expect_refused("{'shell':{'executables':[]}}", "$.spec.shell.executables", "one program");
+	expect_refused("{'shell':{'executables':['bin/sh']}}", "$.spec.shell.executables[0]",
+		       "whole path");
+	expect_refused("{'shell':{'executables':['/bin/']}}", "$.spec.shell.executables[0]",
+		       "whole path");
 	expect_refused("{'newPeer':{'seconds':1},'severity':'Bad'}", "$.spec.severity",
 		       "Info, Warning or Critical");
 	expect_refused("{'newPeer':{'seconds':1},'subject':{}}", "$.spec.subject",
@@ -105,6 +117,10 @@ static void a_change_of_any_field_is_a_change(void)
 		"{'foreignResolver':{}}",
 		"{'foreignResolver':{'services':['a/b']}}",
 		"{'foreignResolver':{'services':[]}}",
+		"{'newPeer':{'seconds':1}}",
+		"{'newProcess':{'seconds':1}}",
+		"{'shell':{}}",
+		"{'shell':{'executables':['sh']}}",
 	};
 	struct object_list a = {}, b = {};
 	struct error error = {};
