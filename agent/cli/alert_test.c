@@ -24,7 +24,7 @@ struct replay {
 	struct alerts *alerts;
 	uint64_t now_ns; /* of the recording: since 1970 */
 	uint64_t events, lost, told, unknown_processes;
-	bool unknown_labels, has_selectors, has_volume;
+	bool unknown_labels, has_selectors, has_volume, has_listener;
 };
 
 /* ---------------------------------------------------------------- objects */
@@ -63,6 +63,7 @@ static int take_rules(struct replay *replay)
 			return -ENOMEM;
 		rules++;
 		replay->has_volume |= rule->alert == ALERT_VOLUME;
+		replay->has_listener |= rule->alert == ALERT_NEW_LISTENER;
 		replay->has_selectors |= rule->pod_selector.count > 0 ||
 					 rule->alert == ALERT_NEW_PEER ||
 					 rule->alert == ALERT_NEW_PROCESS;
@@ -315,6 +316,8 @@ static void tell_gaps(const struct replay *replay)
 			  (unsigned long long)replay->lost);
 	if (replay->has_volume)
 		cli_error("volume was not tested: events have no bytes");
+	if (replay->has_listener)
+		cli_error("newListener was not tested: sockets that listen are no events");
 	if (replay->unknown_processes && alerts_wanted(replay->alerts) & ALERTS_WANT_PROCESSES)
 		cli_error("of %llu connections no process was recorded: newProcess and shell know "
 			  "nothing of them (record with processes on, see docs/observe.md)",

@@ -309,7 +309,7 @@ static int start_alerts(struct agent *agent)
 					    .store = agent->store,
 					    .processes_wanted = on_processes_wanted,
 					    .wanted_data = agent,
-					    .process = show_process};
+					    .sockets = {show_places, show_listeners, show_process}};
 	int r = alert_watch_open(&env, &agent->alerts);
 
 	if (r == 0)

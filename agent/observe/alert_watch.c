@@ -28,13 +28,15 @@ struct alert_subscriber {
 struct alert_watch {
 	struct alert_watch_env env;
 	struct alerts *alerts;
-	uint32_t wanted;	      /* enum alerts_want */
-	struct event_subscriber *tap; /* NULL: no events are wanted */
-	struct flow_bytes *bytes;     /* NULL: nobody wants to know */
+	uint32_t wanted;		   /* enum alerts_want */
+	struct event_subscriber *tap;	   /* NULL: no events are wanted */
+	struct flow_bytes *bytes;	   /* NULL: nobody wants to know */
+	struct alert_listeners *listeners; /* the same */
 	struct alert_subscriber *subscribers;
 	json_t *kept; /* the oldest first */
 	uint64_t lost;
 	uint64_t unknown_processes;
+	int look_error;	 /* of the last look for listeners */
 	uint64_t untold; /* events, by the programs' counts, as seen so far */
 	unsigned int seconds;
 	struct flows_cursor cursor;
@@ -155,17 +157,12 @@ static json_t *find_process(struct alert_watch *watch, const struct flow_opening
 
 	if (seen->proto != IPPROTO_TCP && seen->proto != IPPROTO_UDP)
 		return NULL;
-	process = watch->env.process(&socket, watch->env.flows.data);
+	process = watch->env.sockets.process(&socket, watch->env.flows.data);
 	if (!process) {
 		watch->unknown_processes += !found;
 		return NULL;
 	}
-	*ret = (struct alert_process){
-		.pid = (uint32_t)json_integer_value(json_object_get(process, "pid")),
-		.uid = (uint32_t)json_integer_value(json_object_get(process, "uid")),
-		.comm = json_string_value(json_object_get(process, "comm")),
-		.executable = json_string_value(json_object_get(process, "executable")),
-	};
+	alert_process_of(process, ret);
 	return process;
 }
 
@@ -302,6 +299,18 @@ static uint64_t untold(const struct alert_watch *watch)
 	return counters[COUNTER_EVENTS_LOST] + counters[COUNTER_EVENTS_LIMITED];
 }
 
+static void look_for_listeners(struct alert_watch *watch)
+{
+	int r = alert_listeners_look(watch->listeners);
+
+	if (r < 0 && r != watch->look_error)
+		log_warning("alert",
+			    "sockets that listen cannot be looked through: %s; tried "
+			    "again each second",
+			    strerror(-r));
+	watch->look_error = r;
+}
+
 static void on_time(uv_timer_t *timer)
 {
 	struct alert_watch *watch = timer->data;
@@ -314,6 +323,8 @@ static void on_time(uv_timer_t *timer)
 	watch->untold = now;
 	/* There was no memory for it. */
 	(void)follow(watch);
+	if (watch->listeners)
+		look_for_listeners(watch);
 	if (watch->bytes && watch->seconds % BYTES_EACH == 0 && !watch->walking)
 		begin_walk(watch, false);
 }
@@ -357,6 +368,18 @@ static int count_for(struct alert_watch *watch, uint32_t wanted)
 	return 0;
 }
 
+static int look_for(struct alert_watch *watch, uint32_t wanted)
+{
+	if (!(wanted & ALERTS_WANT_LISTENERS)) {
+		alert_listeners_free(TAKE_PTR(watch->listeners));
+		return 0;
+	}
+	if (!watch->listeners)
+		watch->listeners =
+			alert_listeners_new(&watch->env.flows, &watch->env.sockets, watch->alerts);
+	return watch->listeners ? 0 : -ENOMEM;
+}
+
 /* What is asked for is what the rules that there are need. */
 static int follow(struct alert_watch *watch)
 {
@@ -373,6 +396,8 @@ static int follow(struct alert_watch *watch)
 	r = listen_for(watch, wanted);
 	if (r == 0)
 		r = count_for(watch, wanted);
+	if (r == 0)
+		r = look_for(watch, wanted);
 	if (r < 0)
 		return r;
 	watch->wanted = wanted;
@@ -407,6 +432,8 @@ void alert_watch_object(struct alert_watch *watch, const struct object *object, 
 	/* What is open already is looked at as well, and learnt. */
 	if (!deleted && watch->wanted & ALERTS_WANT_FLOWS)
 		look(watch);
+	if (!deleted && watch->listeners)
+		alert_listeners_anew(watch->listeners);
 }
 
 static const struct labels *namespace_labels(const char *name, void *data)
@@ -431,7 +458,7 @@ uint64_t alert_watch_left_out(const struct alert_watch *watch)
 
 bool alert_watch_wants_processes(const struct alert_watch *watch)
 {
-	return watch->wanted & ALERTS_WANT_PROCESSES;
+	return watch->wanted & (ALERTS_WANT_PROCESSES | ALERTS_WANT_LISTENERS);
 }
 
 uint64_t alert_watch_unknown_processes(const struct alert_watch *watch)
@@ -476,6 +503,7 @@ static void on_closed(uv_handle_t *handle)
 		return;
 	alerts_free(watch->alerts);
 	flow_bytes_free(watch->bytes);
+	alert_listeners_free(watch->listeners);
 	json_decref(watch->kept);
 	free(watch);
 }

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "agent/observe/alert_listeners.h"
 #include "agent/observe/flow_watch.h"
 #include "agent/store/store.h"
 #include "policy/alerts/alerts.h"
@@ -20,8 +21,7 @@ struct alert_watch_env {
 	/* alert_watch_wants_processes() has changed. */
 	void (*processes_wanted)(void *data);
 	void *wanted_data;
-	/* As struct event_names has it, with `flows.data`. */
-	json_t *(*process)(const struct event_socket *socket, void *data);
+	struct alert_socket_env sockets;
 };
 
 struct alert_watch;

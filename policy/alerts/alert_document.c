@@ -43,6 +43,15 @@ static const char *target_text(const struct alert_sample *sample, char buffer[TA
 	return buffer;
 }
 
+/* The same of where it listens. */
+static const char *place_text(const struct alert_sample *sample, char buffer[TARGET_MAX])
+{
+	if (!addr_is_zero(&sample->to))
+		return target_text(sample, buffer);
+	snprintf(buffer, TARGET_MAX, "port %u (tcp) of all addresses", sample->port);
+	return buffer;
+}
+
 /* In quotes that it cannot end. */
 #define QUOTED_MAX (2 * ALERT_PROGRAM_MAX + 3)
 static const char *quoted(const char *text, char buffer[QUOTED_MAX])
@@ -113,6 +122,11 @@ static char *deed_text(const struct alert *alert)
 	case ALERT_SHELL:
 		r = asprintf(&text, "%s a connection to %s%s%s from a shell: %s", verb,
 			     newest->peer, newest->peer[0] ? " " : "", target, process);
+		break;
+	case ALERT_NEW_LISTENER:
+		r = asprintf(&text, "listens at %s, %s%s%s", place_text(newest, target),
+			     rule->seconds ? "where it never did" : "which is none of its ports",
+			     newest->pid ? ": " : "", newest->pid ? process : "");
 		break;
 	case ALERT_KINDS:
 		break;

@@ -423,6 +423,69 @@ static void look_for_shell(struct alerts *alerts, struct alert_rule *rule,
 		raise(alerts, state, opening, 0);
 }
 
+/* ---------------------------------------------------------------- listeners */
+
+static bool is_listener_subject(const struct alerts *alerts, const struct alert_rule *rule,
+				const struct alert_end *end)
+{
+	const struct traffic_alert_object *spec = &rule->object->traffic_alert;
+
+	if (spec->alert != ALERT_NEW_LISTENER)
+		return false;
+	if (end->node)
+		return spec->nodes;
+	return end->local && end->namespace && is_subject(alerts, spec, end);
+}
+
+static bool is_meant_port(const struct traffic_alert_object *rule, uint16_t port)
+{
+	for (size_t i = 0; i < rule->port_count; i++)
+		if (port >= rule->ports[i].first && port <= rule->ports[i].last)
+			return true;
+	return false;
+}
+
+void alert_rule_present(struct alerts *alerts, struct alert_rule *rule, const struct alert_end *end,
+			uint64_t time_ns)
+{
+	struct alert_state *state;
+
+	if (!is_listener_subject(alerts, rule, end))
+		return;
+	state = alert_state_of(alerts, rule, end);
+	if (state)
+		(void)has_learnt(state, time_ns);
+}
+
+void alert_rule_listening(struct alerts *alerts, struct alert_rule *rule,
+			  const struct alert_listening *listening)
+{
+	struct alert_sample sample = {.time_ns = listening->time_ns,
+				      .from = listening->at.addr,
+				      .to = listening->addr,
+				      .port = listening->port,
+				      .proto = IPPROTO_TCP};
+	struct alert_state *state;
+	bool is_over;
+
+	if (!is_listener_subject(alerts, rule, &listening->at) ||
+	    is_meant_port(&rule->object->traffic_alert, listening->port))
+		return;
+	state = alert_state_of(alerts, rule, &listening->at);
+	if (!state)
+		return;
+	is_over = has_learnt(state, listening->time_ns);
+	if (is_learnt(state, listening->port))
+		return;
+	learn(alerts, state, listening->port, listening->time_ns);
+	if (!is_over)
+		return;
+	name_end(&listening->at, sample.pod);
+	if (listening->process)
+		keep_process(listening->process, &sample);
+	alert_raise(alerts, state, &sample);
+}
+
 /* ---------------------------------------------------------------- volume */
 
 void alert_rule_traffic(struct alerts *alerts, struct alert_rule *rule,
@@ -462,7 +525,7 @@ void alert_rule_opening(struct alerts *alerts, struct alert_rule *rule,
 {
 	const struct traffic_alert_object *spec = &rule->object->traffic_alert;
 
-	if (spec->alert == ALERT_VOLUME)
+	if (spec->alert == ALERT_VOLUME || spec->alert == ALERT_NEW_LISTENER)
 		return;
 	/* Who is denied may be of another node, or outside; what is opened is looked at where it is
 	 * opened. */
@@ -493,6 +556,7 @@ void alert_rule_opening(struct alerts *alerts, struct alert_rule *rule,
 			look_for_shell(alerts, rule, opening);
 		break;
 	case ALERT_VOLUME:
+	case ALERT_NEW_LISTENER:
 	case ALERT_KINDS:
 		break;
 	}

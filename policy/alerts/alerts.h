@@ -26,6 +26,7 @@ struct alert_end {
 	const char *namespace, *name; /* of the pod; NULL: none that is known */
 	const struct labels *labels;  /* of it; NULL: not known, no selector of labels matches */
 	bool local;		      /* a pod of this node */
+	bool node;		      /* this node itself */
 	bool inside; /* an address that pods have, whether its pod is known or not */
 };
 
@@ -47,6 +48,15 @@ struct alert_opening {
 	uint8_t proto;
 	bool denied; /* by policy, at either end */
 	bool found; /* in the flow table, by one who missed events: it may have been told already */
+};
+
+/* A TCP socket that listens, and not for this machine alone. */
+struct alert_listening {
+	uint64_t time_ns;
+	struct alert_end at;	 /* whose it is */
+	struct polder_addr addr; /* all 0: all of them */
+	uint16_t port;
+	const struct alert_process *process; /* NULL: none is known */
 };
 
 /* Bytes that have left since the last call that told of the same flow. */
@@ -105,11 +115,17 @@ enum alerts_want {
 	ALERTS_WANT_DROPS = 2, /* those that are denied */
 	ALERTS_WANT_TRAFFIC = 4,
 	ALERTS_WANT_PROCESSES = 8, /* with openings */
+	ALERTS_WANT_LISTENERS = 16,
 };
 uint32_t alerts_wanted(const struct alerts *alerts);
 
 void alerts_opening(struct alerts *alerts, const struct alert_opening *opening);
 void alerts_traffic(struct alerts *alerts, const struct alert_traffic *traffic);
+/* One that was there before may be told again. */
+void alerts_listening(struct alerts *alerts, const struct alert_listening *listening);
+/* It is here, a pod of this node or the node, and what listens there is told from now on: it is
+ * learnt from now on whether anything does or not. May be told again. */
+void alerts_present(struct alerts *alerts, const struct alert_end *end, uint64_t time_ns);
 /* Tells what the rate limit has held back for long enough; `now_ns` is of the same clock. */
 void alerts_tick(struct alerts *alerts, uint64_t now_ns);
 /* Tells all of it. */

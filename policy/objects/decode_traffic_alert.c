@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* TrafficAlerts (polder.dev/v1alpha1): strict, one rule each. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ static const char *const kind_names[ALERT_KINDS] = {
 	[ALERT_NEW_PEER] = "newPeer",
 	[ALERT_NEW_PROCESS] = "newProcess",
 	[ALERT_SHELL] = "shell",
+	[ALERT_NEW_LISTENER] = "newListener",
 };
 
 const char *alert_severity_name(enum alert_severity severity)
@@ -165,6 +167,59 @@ static int decode_executables(const struct json_at *at, void *target)
 	if (r == 0 && !items.count)
 		r = json_fail(at, -EINVAL, "must name one program at least");
 	return r;
+}
+
+/* "8000-8100"; whole, and nothing else. */
+static bool parse_ports(const char *text, struct alert_ports *ret)
+{
+	unsigned int first, last;
+	int length = 0;
+
+	if (strspn(text, "0123456789-") != strlen(text) || strlen(text) > strlen("65535-65535") ||
+	    sscanf(text, "%u-%u%n", &first, &last, &length) != 2 || text[length] || !first ||
+	    first > last || last > UINT16_MAX)
+		return false;
+	*ret = (struct alert_ports){(uint16_t)first, (uint16_t)last};
+	return true;
+}
+
+static int decode_alert_ports(const struct json_at *at, void *target)
+{
+	struct alert_ports *ports = target;
+	const char *text = json_string_value(at->value);
+	json_int_t port;
+	int r;
+
+	if (text)
+		return parse_ports(text, ports)
+			       ? 0
+			       : json_fail(at, -EINVAL,
+					   "must be a port such as 80, or ports such as "
+					   "\"8000-8100\", not \"%.32s\"",
+					   text);
+	r = json_integer_in(at, 1, UINT16_MAX, &port);
+	if (r == 0)
+		*ports = (struct alert_ports){(uint16_t)port, (uint16_t)port};
+	return r;
+}
+
+static int decode_ports(const struct json_at *at, void *target)
+{
+	struct traffic_alert_object *alert = target;
+	struct json_items items = {};
+	int r = json_items(at, LIMIT_ALERT_PORTS, sizeof(*alert->ports), decode_alert_ports,
+			   &items);
+
+	alert->ports = items.items;
+	alert->port_count = items.count;
+	return r;
+}
+
+static int decode_nodes(const struct json_at *at, void *target)
+{
+	struct traffic_alert_object *alert = target;
+
+	return json_get_bool(at, &alert->nodes);
 }
 
 static int decode_targets(const struct json_at *at, void *target)
@@ -309,6 +364,25 @@ static int decode_shell(const struct json_at *at, void *target)
 	return r < 0 || executables.value ? r : add_default_shells(alert);
 }
 
+static int decode_new_listener(const struct json_at *at, void *target)
+{
+	static const struct json_field fields[] = {
+		{"seconds", decode_learning_time, 0, false},
+		{"ports", decode_ports, 0, false},
+		{"nodes", decode_nodes, 0, false},
+	};
+	struct traffic_alert_object *alert = target;
+	struct json_at ports = json_key(at, "ports");
+	int r;
+
+	alert->alert = ALERT_NEW_LISTENER;
+	r = json_fields(at, FIELDS_STRICT, fields, COUNT(fields), alert);
+	if (r == 0 && !alert->seconds && !ports.value)
+		r = json_fail(at, -EINVAL,
+			      "must have seconds, in which ports are learnt, or ports, or both");
+	return r;
+}
+
 /* ---------------------------------------------------------------- the object */
 
 static int check_rule_count(const struct json_at *at)
@@ -324,7 +398,7 @@ static int check_rule_count(const struct json_at *at)
 		return 0;
 	return json_fail(at, -EINVAL,
 			 "must have one of peersOutside, foreignResolver, scan, volume, newPeer, "
-			 "newProcess, shell; it has %zu",
+			 "newProcess, shell, newListener; it has %zu",
 			 rules);
 }
 
@@ -342,6 +416,7 @@ static int decode_spec(const struct json_at *at, void *target)
 		{"newPeer", decode_new_peer, 0, false},
 		{"newProcess", decode_new_process, 0, false},
 		{"shell", decode_shell, 0, false},
+		{"newListener", decode_new_listener, 0, false},
 	};
 	struct traffic_alert_object *alert = target;
 	int r = json_expect(at, JSON_OBJECT);

@@ -30,6 +30,7 @@
 #define LIMIT_ALERT_NETWORKS  1024
 #define LIMIT_ALERT_SERVICES  64
 #define LIMIT_ALERT_PROGRAMS  64
+#define LIMIT_ALERT_PORTS     64
 #define LIMIT_ALERT_PROGRAM   255
 #define LIMIT_ALERT_TARGETS   1000
 #define LIMIT_ALERT_COUNTING  86400   /* seconds in which something is counted */

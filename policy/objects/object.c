@@ -106,6 +106,7 @@ static void traffic_alert_clear(struct traffic_alert_object *alert)
 	texts_clear(alert->services, alert->service_count);
 	texts_clear(alert->programs, alert->program_count);
 	free(alert->networks);
+	free(alert->ports);
 	free(alert->message);
 }
 

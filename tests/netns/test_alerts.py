@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TrafficAlerts on a live node: what real traffic of both families raises, and what it must not."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 from lib.agent import POLDERCTL
 from lib.objects import alert, labels, policy
 from lib.processes import Talker, pins, run_program
-from lib.traffic import BOTH, Connection, UdpClient, reach, wait_until
+from lib.traffic import ANY_ADDRESS, BOTH, Connection, UdpClient, reach, wait_until
 from lib.world import OUTSIDE_IP
 
 WORLD = {"nodes": 1}
@@ -162,7 +163,7 @@ def connect_by_shell(world, where, ip, shell="bash"):
 
 def test_a_connection_from_a_shell_is_told_and_those_of_others_are_not(world):
     node = world.nodes[0]
-    assert not pins(node), "processes are noted and nobody wants to know"
+    wait_until(lambda: not pins(node), "nobody notes processes")
     put(world, "shell", shell={}, subject=subject("client"), rateLimitSeconds=1)
     assert len(pins(node)) == 11, pins(node)
     for family in BOTH:
@@ -190,7 +191,8 @@ def test_a_program_that_was_not_learnt_is_told(world):
             talker.answered()
     talk()
     wait_until(lambda: rules(world)["program"]["workloads"] == 1, "the pod's programs are learnt")
-    copies = (os.path.join(world.workdir, f"bash-{number}") for number in itertools.count())
+    directory = os.path.realpath(world.workdir)
+    copies = (os.path.join(directory, f"bash-{number}") for number in itertools.count())
     original = shutil.copy(shutil.which("bash"), next(copies))
 
     def new_one():
@@ -213,6 +215,41 @@ def test_a_program_that_was_not_learnt_is_told(world):
     last = new_one()
     wait_until(lambda: told_of(last), "the last one is told")
     assert raised(world, "program") == before + 1, told(world, "program")
+
+
+def test_a_socket_that_listens_at_another_port_is_told(world):
+    node, meant = world.nodes[0], [9000, "9100-9200"]
+    put(world, "listener", newListener={"ports": meant}, rateLimitSeconds=1)
+
+    def ports():
+        return {one["destination"]["port"]: one for one in told(world, "listener")}
+    with contextlib.ExitStack() as stack:
+        def serve(where, what, ip, port):
+            return stack.enter_context(Talker(node, where, what, ip, port))
+        # Meant; reached by nobody else; no TCP; no pod's.
+        for where, what, ip, port in ((world.client, "tcp-server", ANY_ADDRESS[4], 9000), (world.client, "tcp-server", ANY_ADDRESS[6], 9200),
+                                      (world.client, "tcp-server", "127.0.0.1", 9301), (world.client, "tcp-server", "::1", 9302),
+                                      (world.client, "udp-server", ANY_ADDRESS[4], 9303), (node, "tcp-server", ANY_ADDRESS[4], 9304)):
+            serve(where, what, ip, port)
+        for family in BOTH:
+            for ip, port in ((ANY_ADDRESS[family], 9400 + family), (world.client.ips[family], 9500 + family)):
+                server = serve(world.client, "tcp-server", ip, port)
+                one = wait_until(lambda port=port: ports().get(port), f"port {port} is told")
+                assert one["source"]["pod"] == str(world.client) and server.is_it(one["process"]), one
+                assert one["destination"]["ip"] == ("::" if ip == ANY_ADDRESS[family] else ip), one
+        unbound = serve(world.other, "tcp-unbound-server", ANY_ADDRESS[4], 0)
+        one = wait_until(lambda: ports().get(unbound.port), "the one that was never bound is told")
+        assert one["source"]["pod"] == str(world.other) and "process" not in one, one
+        assert set(ports()) == {9404, 9406, 9504, 9506, unbound.port}, ports()
+
+        # What was noted outlives polderd, which tells it anew.
+        world.agent.kill()
+        world.agent.start()
+        wait_until(lambda: raised(world, "listener") == 5, "they are told again")
+        put(world, "listener", newListener={"ports": ["1-9303", "9305-65535"], "nodes": True}, rateLimitSeconds=1)
+        one = wait_until(lambda: ports().get(9304), "the node's own is told")
+        assert (one["source"], one["destination"]["port"]) == ({"ip": one["source"]["ip"], "pod": ""}, 9304), one
+        assert one["source"]["ip"] in node.ips.values(), one
 
 
 def test_an_alert_that_is_wrong_is_refused_and_the_good_ones_stay(world):

@@ -43,6 +43,18 @@ static void on_processes_wanted(void *data)
 	f->told_of_processes++;
 }
 
+static void no_places(void (*visit)(const struct alert_place *place, void *arg), void *arg,
+		      void *data)
+{
+}
+
+static int no_listeners(void (*visit)(const struct process_key *key,
+				      const struct process_note *note, void *arg),
+			void *arg, void *data)
+{
+	return 0;
+}
+
 static json_t *no_process(const struct event_socket *socket, void *data)
 {
 	return NULL;
@@ -97,7 +109,7 @@ static void begin(struct fixture *f)
 				       .store = f->store,
 				       .processes_wanted = on_processes_wanted,
 				       .wanted_data = f,
-				       .process = no_process};
+				       .sockets = {no_places, no_listeners, no_process}};
 	CU_ASSERT_FATAL(alert_watch_open(&env, &f->watch) == 0);
 	store_listen(f->store, on_object, f->watch);
 }
@@ -165,6 +177,11 @@ static void programs_tell_what_the_alerts_need_and_no_more(void)
 	CU_ASSERT(f.told_of_processes == 1 && alert_watch_wants_processes(f.watch));
 	take_away(&f, "program");
 	CU_ASSERT(f.told_of_processes == 2 && !alert_watch_wants_processes(f.watch));
+	put(&f, "listener", "\"newListener\":{\"seconds\":1}");
+	CU_ASSERT_EQUAL(asked_for(&f), 0);
+	CU_ASSERT(f.told_of_processes == 3 && alert_watch_wants_processes(f.watch));
+	take_away(&f, "listener");
+	CU_ASSERT(f.told_of_processes == 4 && !alert_watch_wants_processes(f.watch));
 	take_away(&f, "scan");
 	take_away(&f, "volume");
 	CU_ASSERT_EQUAL(alerts_wanted(alert_watch_alerts(f.watch)), 0);

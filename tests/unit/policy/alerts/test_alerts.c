@@ -593,6 +593,76 @@ static void hostile_names_of_programs_are_told_whole(void)
 	end(&world);
 }
 
+/* ---------------------------------------------------------------- listeners */
+
+static void listen_at(struct world *world, uint64_t second, struct alert_end at, uint16_t port)
+{
+	const struct alert_process process = {.pid = 7, .comm = "nc", .executable = "/bin/nc"};
+	const struct alert_listening listening = {
+		.time_ns = second * SECOND_NS, .at = at, .port = port, .process = &process};
+
+	alerts_listening(world->alerts, &listening);
+}
+
+static void socket_that_listens_where_none_did_is_told_once(void)
+{
+	struct world world;
+	struct alert_end web;
+
+	begin(&world, "{'newListener':{'seconds':100},'rateLimitSeconds':1}");
+	web = pod(&world.web, "web-1", "10.0.0.5");
+	CU_ASSERT_EQUAL(alerts_wanted(world.alerts), ALERTS_WANT_LISTENERS);
+	/* It is learnt since the pod is there, not since something listens. */
+	alerts_present(world.alerts, &web, 10 * SECOND_NS);
+	listen_at(&world, 109, web, 80);
+	listen_at(&world, 110, web, 80);
+	CU_ASSERT_EQUAL(world.told, 0);
+	listen_at(&world, 111, web, 4444);
+	listen_at(&world, 300, web, 4444);
+	CU_ASSERT_EQUAL_FATAL(world.told, 1);
+	CU_ASSERT_STRING_EQUAL(world.text, "demo/web-1 listens at port 4444 (tcp) of all "
+					   "addresses, where it never did: \"/bin/nc\" (pid 7, "
+					   "uid 0)");
+	end(&world);
+}
+
+static void ports_of_the_list_are_not_told_and_others_are(void)
+{
+	struct world world;
+	struct alert_end web;
+
+	begin(&world, "{'newListener':{'ports':[80,'8000-8100']},'rateLimitSeconds':1}");
+	web = pod(&world.web, "web-1", "10.0.0.5");
+	alerts_present(world.alerts, &web, SECOND_NS);
+	listen_at(&world, 1, web, 80);
+	listen_at(&world, 1, web, 8000);
+	listen_at(&world, 1, web, 8100);
+	CU_ASSERT_EQUAL(world.told, 0);
+	listen_at(&world, 1, web, 81);
+	listen_at(&world, 10, web, 8101);
+	CU_ASSERT_EQUAL(world.told, 2);
+	CU_ASSERT_PTR_NOT_NULL(strstr(world.text, "which is none of its ports"));
+	end(&world);
+}
+
+static void the_node_and_other_nodes_pods_are_told_if_wanted_alone(void)
+{
+	struct alert_end node = {.addr = addr("192.0.2.1"), .local = true, .node = true}, other;
+	struct world world;
+
+	begin(&world, "{'newListener':{'ports':[]}}");
+	other = pod(&world.web, "web-1", "10.0.0.5");
+	other.local = false;
+	listen_at(&world, 1, other, 80);
+	listen_at(&world, 1, node, 80);
+	CU_ASSERT_EQUAL(world.told, 0);
+	set_rule(&world, "rule", "{'newListener':{'ports':[],'nodes':true}}");
+	listen_at(&world, 1, node, 80);
+	CU_ASSERT_EQUAL(world.told, 1);
+	CU_ASSERT(strncmp(world.text, "192.0.2.1 listens", strlen("192.0.2.1 listens")) == 0);
+	end(&world);
+}
+
 /* So many workloads that nobody can read them are one alert. */
 static void alerts_of_many_workloads_are_told_as_one(void)
 {
@@ -711,6 +781,9 @@ int main(void)
 		UNIT_TEST(connection_from_another_program_is_none_from_a_shell),
 		UNIT_TEST(shells_are_those_of_the_list),
 		UNIT_TEST(hostile_names_of_programs_are_told_whole),
+		UNIT_TEST(socket_that_listens_where_none_did_is_told_once),
+		UNIT_TEST(ports_of_the_list_are_not_told_and_others_are),
+		UNIT_TEST(the_node_and_other_nodes_pods_are_told_if_wanted_alone),
 		UNIT_TEST(equal_alerts_are_told_as_one_with_their_count),
 		UNIT_TEST(alerts_of_many_workloads_are_told_as_one),
 		UNIT_TEST(memory_is_bounded),
