@@ -132,23 +132,6 @@ void alert_process_of(const json_t *document, struct alert_process *ret)
 	};
 }
 
-/* A new reference; NULL: nobody knows, or there are too many. */
-static json_t *find_process(struct look *look, const struct process_key *key,
-			    const struct alert_place *place)
-{
-	struct alert_listeners *listeners = look->listeners;
-	const struct event_socket socket = {
-		.proto = IPPROTO_TCP,
-		.local = addr_is_zero(&key->local) ? place->addr : key->local,
-		.local_port_be = key->local_port_be,
-	};
-
-	if (look->named == NAMED_MOST)
-		return NULL;
-	look->named++;
-	return listeners->env->process(&socket, listeners->flows->data);
-}
-
 /* ---------------------------------------------------------------- what is new */
 
 static int compare(const void *a, const void *b)
@@ -167,18 +150,28 @@ static bool was_there(const struct cookies *before, uint64_t cookie)
 static void tell(struct look *look, const struct process_key *key, const struct alert_place *place,
 		 const struct alert_end *end)
 {
-	CLEANUP(cleanup_json) json_t *noted = find_process(look, key, place);
+	const struct alert_listeners *listeners = look->listeners;
+	const struct event_socket socket = {
+		.proto = IPPROTO_TCP,
+		.local = addr_is_zero(&key->local) ? place->addr : key->local,
+		.local_port_be = key->local_port_be,
+	};
+	CLEANUP(cleanup_json) json_t *noted = NULL;
 	struct alert_process process;
 	struct alert_listening listening = {.time_ns = look->time_ns,
 					    .at = *end,
 					    .addr = key->local,
 					    .port = ntohs(key->local_port_be)};
 
+	if (look->named < NAMED_MOST) {
+		look->named++;
+		noted = listeners->env->process(&socket, listeners->flows->data);
+	}
 	if (noted) {
 		alert_process_of(noted, &process);
 		listening.process = &process;
 	}
-	alerts_listening(look->listeners->alerts, &listening);
+	alerts_listening(listeners->alerts, &listening);
 }
 
 /* False: whose it is may be known later. */

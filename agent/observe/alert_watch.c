@@ -141,11 +141,10 @@ static void end_of(const struct alert_watch *watch, const struct polder_addr *ad
 				  .inside = end.namespace || end.unknown};
 }
 
-/* Who opened it. A new reference, which `ret` points into; NULL: nobody knows. */
-static json_t *find_process(struct alert_watch *watch, const struct flow_opening *seen, bool found,
-			    struct alert_process *ret)
+/* The end of who opened it; one that is found may have been noted at any time. */
+static struct event_socket socket_of(const struct flow_opening *seen, bool found)
 {
-	const struct event_socket socket = {
+	return (struct event_socket){
 		.proto = seen->proto,
 		.local = seen->from,
 		.remote = seen->asked,
@@ -153,21 +152,18 @@ static json_t *find_process(struct alert_watch *watch, const struct flow_opening
 		.remote_port_be = htons(seen->asked_port),
 		.time_ns = found ? 0 : seen->time_ns,
 	};
-	json_t *process;
+}
 
-	if (seen->proto != IPPROTO_TCP && seen->proto != IPPROTO_UDP)
-		return NULL;
-	process = watch->env.sockets.process(&socket, watch->env.flows.data);
-	if (!process) {
-		watch->unknown_processes += !found;
-		return NULL;
-	}
-	alert_process_of(process, ret);
-	return process;
+/* Is it a connection of a pod whose process may have been noted, and does an alert want to know? */
+static bool has_process(const struct alert_watch *watch, const struct alert_opening *opening)
+{
+	return watch->wanted & ALERTS_WANT_PROCESSES && opening->from.local &&
+	       (opening->proto == IPPROTO_TCP || opening->proto == IPPROTO_UDP);
 }
 
 static void ask(struct alert_watch *watch, const struct flow_opening *seen, bool found)
 {
+	const struct event_socket socket = socket_of(seen, found);
 	CLEANUP(cleanup_json) json_t *noted = NULL;
 	struct alert_process process;
 	const struct flow_watch_env *env = &watch->env.flows;
@@ -193,10 +189,14 @@ static void ask(struct alert_watch *watch, const struct flow_opening *seen, bool
 	if (env->service(&seen->asked, htons(seen->asked_port), seen->proto, service,
 			 sizeof(service), env->data) == 0)
 		opening.service = service;
-	if (watch->wanted & ALERTS_WANT_PROCESSES && opening.from.local)
-		noted = find_process(watch, seen, found, &process);
-	if (noted)
+	if (has_process(watch, &opening)) {
+		noted = watch->env.sockets.process(&socket, env->data);
+		watch->unknown_processes += !noted && !found;
+	}
+	if (noted) {
+		alert_process_of(noted, &process);
 		opening.process = &process;
+	}
 	alerts_opening(watch->alerts, &opening);
 }
 
