@@ -366,13 +366,22 @@ void agent_measure(struct agent *agent)
 	}
 }
 
-/* Who opens connections is noted if that is wanted. */
+bool agent_wants_processes(const struct agent *agent)
+{
+	return agent->config.processes ||
+	       (agent->alerts && alert_watch_wants_processes(agent->alerts));
+}
+
+/* Who opens connections is noted if that is wanted: by the configuration, or by an alert. Until all
+ * is read what an earlier agent has noted may still be. */
 void agent_note_processes(struct agent *agent)
 {
 	char message[sizeof(agent->processes_note)] = "";
 
-	if (processes_want(agent->datapath, agent->config.processes, message, sizeof(message)) <
-		    0 &&
+	if (!agent->ready && !agent_wants_processes(agent))
+		return;
+	if (processes_want(agent->datapath, agent_wants_processes(agent), message,
+			   sizeof(message)) < 0 &&
 	    strcmp(message, agent->processes_note) != 0)
 		log_warning("links", "processes are not noted: %s; retried every 5 s", message);
 	snprintf(agent->processes_note, sizeof(agent->processes_note), "%s", message);
