@@ -100,11 +100,16 @@ struct route_spec {
 	int ifindex;
 	bool has_source;
 	struct polder_addr source;
+	/* Of an IPv4 route with a gateway, below RT_SCOPE_SITE; 0: universe. It changes nothing of
+	 * where packets go: the kernel tells by it what is on a link or on the host from the rest,
+	 * and these numbers are nobody's. */
+	uint8_t scope;
 };
 /* -EEXIST: there is one to this destination, whoever made it. */
 int netlink_route_add(struct netlink *nl, const struct route_spec *route);
 int netlink_route_replace(struct netlink *nl, const struct route_spec *route);
-int netlink_route_delete(struct netlink *nl, const struct route_spec *route); /* gone already: 0 */
+/* Of any scope. Gone already: 0. */
+int netlink_route_delete(struct netlink *nl, const struct route_spec *route);
 /* Is it in the table main? 0; -ENOENT: it is not; -errno: it is not known (no memory, no buffers).
  */
 int netlink_route_find(struct netlink *nl, const struct route_spec *route);

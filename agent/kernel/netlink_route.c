@@ -88,7 +88,7 @@ static int put_route(struct nlmsghdr *header, const struct route_spec *route)
 	message->rtm_table = RT_TABLE_MAIN;
 	message->rtm_protocol = NETLINK_ROUTE_PROTOCOL;
 	message->rtm_type = RTN_UNICAST;
-	message->rtm_scope = v4 && !route->has_gateway ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+	message->rtm_scope = v4 && !route->has_gateway ? RT_SCOPE_LINK : route->scope;
 	if (length > 0)
 		mnl_attr_put(header, RTA_DST, v4 ? 4 : 16,
 			     route->destination.addr.bytes + (v4 ? 12 : 0));
@@ -125,6 +125,7 @@ int netlink_route_delete(struct netlink *nl, const struct route_spec *route)
 
 	if (r < 0)
 		return r;
+	((struct rtmsg *)mnl_nlmsg_get_payload(header))->rtm_scope = RT_SCOPE_NOWHERE;
 	r = netlink_talk(nl, header, NULL, NULL);
 	return r == -ESRCH || r == -ENODEV ? 0 : r;
 }

@@ -355,7 +355,19 @@ static int read_what_is_due(struct node_routes *r)
 
 /* ---------------------------------------------------------------- one range */
 
-static struct route_spec route_by(const struct pod_range *range, const struct next_stop *stop)
+/* Of an IPv4 route; 0: universe. By the range: neighbouring ones differ. */
+static uint8_t scope_of(const struct node_routes *r, const struct pod_range *range)
+{
+	const uint8_t *bytes = range->range.addr.bytes + 12;
+	uint32_t network = (uint32_t)bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
+
+	if (r->ranges.count <= NODE_ROUTES_CHAIN)
+		return 0;
+	return (uint8_t)(1 + (network * 2654435761u >> 8) % NODE_ROUTES_SCOPES);
+}
+
+static struct route_spec route_by(const struct node_routes *r, const struct pod_range *range,
+				  const struct next_stop *stop)
 {
 	return (struct route_spec){
 		.destination = range->range,
@@ -365,6 +377,7 @@ static struct route_spec route_by(const struct pod_range *range, const struct ne
 		.gateway = stop->gateway,
 		.has_source = !addr_is_zero(&stop->source),
 		.source = stop->source,
+		.scope = scope_of(r, range),
 	};
 }
 
@@ -392,7 +405,7 @@ static int meet(struct node_routes *r, struct pod_range *range)
 
 static int install(struct node_routes *r, struct pod_range *range)
 {
-	const struct route_spec route = route_by(range, &range->wanted);
+	const struct route_spec route = route_by(r, range, &range->wanted);
 	int result;
 
 	range->is_foreign = false;
@@ -418,7 +431,7 @@ static int install(struct node_routes *r, struct pod_range *range)
 
 static int remove_route(struct node_routes *r, struct pod_range *range)
 {
-	const struct route_spec route = route_by(range, &range->there);
+	const struct route_spec route = route_by(r, range, &range->there);
 	int result;
 
 	if (!range->is_there)

@@ -30,6 +30,14 @@
 #define NODE_ROUTES_RESCAN_NS 500000000ull
 /* and the routes at least so often, whatever the kernel has told. */
 #define NODE_ROUTES_AUDIT_NS 60000000000ull
+/*
+ * IPv4 routes by gateways behind one link stand in one chain of the kernel's, whatever the
+ * gateways, which is searched for each new route: fib_find_info() in Linux'
+ * net/ipv4/fib_semantics.c. Another scope is another chain. With more ranges than these routes are
+ * spread over so many scopes.
+ */
+#define NODE_ROUTES_CHAIN  256
+#define NODE_ROUTES_SCOPES 199
 /* Whether the uplinks have other numbers is looked at so often. */
 #define NODE_ROUTES_LOOK_NS 2000000000ull
 

@@ -398,6 +398,17 @@ static void a_route_of_somebody_else_is_left_alone(void)
 	world_close(&w);
 }
 
+/* A Node with the range 10.100.(n).0/24, and on. */
+static void one_of_many(struct routes_world *w, unsigned int n, unsigned int host)
+{
+	char name[32], address[100], ranges[100];
+
+	snprintf(name, sizeof(name), "m%u", n);
+	snprintf(address, sizeof(address), "{'type':'InternalIP','address':'192.168.7.%u'}", host);
+	snprintf(ranges, sizeof(ranges), "'10.%u.%u.0/24'", 100 + n / 256, n % 256);
+	world_node_at(w, name, address, ranges);
+}
+
 static void many_routes_are_set_in_slices(void)
 {
 	const unsigned int count = 1500;
@@ -405,15 +416,8 @@ static void many_routes_are_set_in_slices(void)
 	unsigned int runs;
 
 	world_open(&w);
-	for (unsigned int i = 0; i < count; i++) {
-		char name[32], address[100], ranges[100];
-
-		snprintf(name, sizeof(name), "m%u", i);
-		snprintf(address, sizeof(address), "{'type':'InternalIP','address':'192.168.7.%u'}",
-			 2 + i % 250);
-		snprintf(ranges, sizeof(ranges), "'10.%u.%u.0/24'", 100 + i / 256, i % 256);
-		world_node_at(&w, name, address, ranges);
-	}
+	for (unsigned int i = 0; i < count; i++)
+		one_of_many(&w, i, 2 + i % 250);
 	world_synced(&w);
 	world_pass(&w, 10000);
 	CU_ASSERT(world_routes(OURS) == count && world_state(&w).installed == count);
@@ -423,6 +427,50 @@ static void many_routes_are_set_in_slices(void)
 	world_ip("route flush proto 80");
 	world_pass(&w, 5000);
 	CU_ASSERT(world_routes(OURS) == count && w.runs > runs);
+	world_close(&w);
+}
+
+/* The kernel searches a chain of all routes by one link and of one scope for each new route. */
+static void many_routes_are_spread_over_scopes_and_follow_their_nodes(void)
+{
+	const unsigned int few = NODE_ROUTES_CHAIN, count = 2 * NODE_ROUTES_CHAIN;
+	struct routes_world w;
+
+	world_open(&w);
+	world_ip("route add 10.101.7.0/24 via 192.168.7.251");
+	for (unsigned int i = 0; i < few; i++)
+		one_of_many(&w, i, 2);
+	world_synced(&w);
+	world_pass(&w, 5000);
+	CU_ASSERT(world_routes(OURS) == few && world_routes(OURS " scope") == 0);
+	for (unsigned int i = few; i < count; i++)
+		one_of_many(&w, i, 2);
+	world_pass(&w, 5000);
+	/* One is somebody else's, of metric and scope as ours would have been. */
+	CU_ASSERT(world_routes(OURS) == count - 1 && world_routes(OURS " scope") == few - 1);
+	for (unsigned int scope = 1; scope <= NODE_ROUTES_SCOPES; scope++) {
+		char words[32];
+
+		snprintf(words, sizeof(words), OURS " scope %u onlink", scope);
+		CU_ASSERT(world_routes(words) < 16);
+	}
+	world_ip("route del 10.101.7.0/24");
+	world_pass(&w, 1000);
+	CU_ASSERT(world_routes(OURS) == count);
+	one_of_many(&w, 3, 9);
+	one_of_many(&w, few + 3, 9);
+	world_pass(&w, 1000);
+	CU_ASSERT(world_routes(OURS) == count && world_routes("via 192.168.7.9 ") == 2);
+	world_restart(&w);
+	for (unsigned int i = 0; i < few; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "m%u", i);
+		world_node_at(&w, name, "{'type':'InternalIP','address':'192.168.7.2'}", "");
+	}
+	world_synced(&w);
+	world_pass(&w, 5000);
+	CU_ASSERT(world_routes(OURS) == few && world_routes("via 192.168.7.9 ") == 1);
 	world_close(&w);
 }
 
@@ -522,6 +570,7 @@ int main(void)
 		UNIT_TEST(nodes_that_are_no_neighbours_are_left_to_the_network),
 		UNIT_TEST(a_route_of_somebody_else_is_left_alone),
 		UNIT_TEST(many_routes_are_set_in_slices),
+		UNIT_TEST(many_routes_are_spread_over_scopes_and_follow_their_nodes),
 		UNIT_TEST(lost_messages_are_made_up_for),
 		UNIT_TEST(a_route_that_failed_is_tried_again_without_a_word),
 		UNIT_TEST(no_route_is_lost_for_want_of_memory),
