@@ -78,7 +78,10 @@ enum cli_option {
 	CLI_KERNEL,
 	CLI_OPTION_COUNT,
 };
-#define CLI_BIT(option) (UINT64_C(1) << (option))
+/* A set of options, a bit for each. */
+__extension__ typedef unsigned __int128 cli_option_set;
+_Static_assert(CLI_OPTION_COUNT <= 128, "each option has a bit");
+#define CLI_BIT(option) ((cli_option_set)1 << (option))
 #define CLI_EVERYWHERE                                                                             \
 	(CLI_BIT(CLI_SOCKET) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_HELP) | CLI_BIT(CLI_VERSION))
 /* Of all commands, as kubectl's plugin. */
@@ -145,7 +148,7 @@ struct cli_command {
 	const char *argument; /* its name; NULL: none */
 	const char *choices;  /* of the argument, with blanks between; NULL: free */
 	const char *summary;
-	uint64_t options;	     /* beyond CLI_EVERYWHERE */
+	cli_option_set options;	     /* beyond CLI_EVERYWHERE */
 	int (*run)(struct cli *cli); /* an exit code */
 	enum cli_arity arity;
 	const char *exit_status; /* what its exit status means, where it is not as for all; NULL */
