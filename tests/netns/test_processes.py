@@ -238,7 +238,7 @@ def pins(world):
 
 
 def test_off_it_leaves_nothing_and_on_again_it_begins_anew(world):
-    assert len(pins(world)) == 11, pins(world)
+    assert len(pins(world)) == 10, pins(world)
     assert "process_tcp" in programs(world)
     with Talker(world.n1, world.client, "tcp", world.server.ips[V4], 8080) as talker:
         check(opened(world, talker.answered())["source_process"], talker)
@@ -257,13 +257,13 @@ def test_a_start_without_it_takes_the_programs_of_an_earlier_agent_away(world):
     world.agent.start()
     assert pins(world) == []
     world.config.reload("processes: true instead of false", processes=True)
-    assert len(pins(world)) == 11
+    assert len(pins(world)) == 10
 
 
 def test_programs_that_somebody_detached_are_attached_again(world):
     for name in ("process_tcp", "process_exec"):
         os.unlink(os.path.join(world.n1.bpffs, "v7", "links", name))
-    wait_until(lambda: len(pins(world)) == 11, "they are pinned again")
+    wait_until(lambda: len(pins(world)) == 10, "they are pinned again")
     with Talker(world.n1, world.client, "tcp", world.server.ips[V4], 8080) as talker:
         check(opened(world, talker.answered())["source_process"], talker)
 
@@ -292,5 +292,5 @@ def test_where_another_program_stands_alone_the_status_says_why_and_none_is_left
 
 def test_a_value_that_is_neither_changes_nothing(world):
     world.config.reload("everything stays as it is", processes="sometimes")
-    assert len(pins(world)) == 11
+    assert len(pins(world)) == 10
     world.config.write(processes=True)
