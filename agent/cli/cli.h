@@ -76,6 +76,8 @@ enum cli_option {
 	CLI_ENOUGH,
 	CLI_RANGE,
 	CLI_KERNEL,
+	CLI_PROCESS,
+	CLI_UID,
 	CLI_OPTION_COUNT,
 };
 /* A set of options, a bit for each. */
@@ -92,7 +94,7 @@ _Static_assert(CLI_OPTION_COUNT <= 128, "each option has a bit");
 #define CLI_OF_FILTER                                                                              \
 	(CLI_BIT(CLI_POD) | CLI_BIT(CLI_NAMESPACE) | CLI_BIT(CLI_FROM) | CLI_BIT(CLI_TO) |         \
 	 CLI_BIT(CLI_IP) | CLI_BIT(CLI_PORT) | CLI_BIT(CLI_PROTO) | CLI_BIT(CLI_VERDICT) |         \
-	 CLI_BIT(CLI_REASON) | CLI_BIT(CLI_POLICY))
+	 CLI_BIT(CLI_REASON) | CLI_BIT(CLI_POLICY) | CLI_BIT(CLI_PROCESS) | CLI_BIT(CLI_UID))
 
 enum cli_value { CLI_VALUE_NONE, CLI_VALUE_REQUIRED, CLI_VALUE_OPTIONAL };
 
