@@ -124,9 +124,10 @@ static void speak(int sock)
 		CU_ASSERT(errno == ECONNREFUSED);
 }
 
-/* Of the socket's port. */
+/* Is the process of this socket told at its port? */
 static bool is_noted(int sock)
 {
+	uint64_t cookie;
 	struct process_key key = {.proto = IPPROTO_UDP};
 	struct process_note note;
 	struct sockaddr_in6 own;
@@ -136,9 +137,11 @@ static bool is_noted(int sock)
 	key.local_port_be = own.sin6_port;
 	length = sizeof(key.netns);
 	CU_ASSERT_FATAL(getsockopt(sock, SOL_SOCKET, SO_NETNS_COOKIE, &key.netns, &length) == 0);
+	length = sizeof(cookie);
+	CU_ASSERT_FATAL(getsockopt(sock, SOL_SOCKET, SO_COOKIE, &cookie, &length) == 0);
 	return bpf_map_lookup_elem(bpf_object__find_map_fd_by_name(object, "process_flows"), &key,
 				   &note) == 0 &&
-	       note.pid == (uint32_t)getpid();
+	       note.socket == cookie;
 }
 
 /* Does something wait for its first datagram? */
