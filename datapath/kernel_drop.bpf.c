@@ -5,7 +5,7 @@
  */
 #include "kernel_types.h"
 #include "kernel_drop_abi.h"
-#include "packet.h"
+#include "flow.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -177,12 +177,68 @@ static __always_inline struct net *find_namespace(struct sk_buff *skb, struct so
 	return BPF_CORE_READ(sk, __sk_common.skc_net.net);
 }
 
-/* Was it a packet to or from a pod, in the node's namespace or in that of a pod of this node? */
-static __always_inline bool is_ours(struct net *net, struct kernel_drop *d)
+/* The tuple by which the answer to the packet comes from the wire. False: it has none. */
+static __always_inline bool answer_tuple(const struct freed *f, __u32 l4,
+					 const struct kernel_drop *d, struct flow_tuple *t)
+{
+	__be16 sport = d->sport_be, dport = d->dport_be;
+	__u8 type = 0;
+
+	/* An echo's: its identifier, and its type. */
+	if (d->proto == IPPROTO_ICMP || d->proto == IPPROTO_ICMPV6) {
+		if (!load(f, l4, &type, sizeof(type)) || !load(f, l4 + 4, &sport, sizeof(sport)))
+			return false;
+		dport = bpf_htons(type << 8);
+	} else if (!sport) {
+		return false;
+	}
+	t->proto = d->proto;
+	t->zone = ZONE_WIRE;
+	tuple_set_reversed_ports(t, sport, dport);
+	if (d->family == FAMILY_V4) {
+		t->v4.saddr_be = d->daddr.words_be[3];
+		t->v4.daddr_be = d->saddr.words_be[3];
+	} else {
+		__builtin_memcpy(t->v6.saddr_be, &d->daddr, 16);
+		__builtin_memcpy(t->v6.daddr_be, &d->saddr, 16);
+	}
+	return true;
+}
+
+/* A packet whose source was masqueraded has the node's address. Its answer's entry in the flow
+ * table says whose it is: it gets the pod's back. */
+static __always_inline bool was_masqueraded(const struct freed *f, __u32 l4, struct kernel_drop *d)
+{
+	const struct control *control = control_get();
+	struct flow_tuple t = {};
+	struct flow_copy answer;
+
+	if (!control || !l4 ||
+	    !(d->family == FAMILY_V4 ? config.masquerade_v4 : config.masquerade_v6) ||
+	    !answer_tuple(f, l4, d, &t) ||
+	    flow_lookup(&t, tuple_hash(&t, d->family, control), &answer, d->family) != FLOW_FOUND ||
+	    !(answer.state & FLOW_REPLY) || answer.action != FLOW_TO_POD)
+		return false;
+	d->masqueraded = 1;
+	d->wire_source = d->saddr;
+	d->wire_port_be = d->sport_be;
+	if (d->family == FAMILY_V4)
+		d->saddr.words_be[3] = answer.new_daddr_be[0];
+	else
+		__builtin_memcpy(&d->saddr, answer.new_daddr_be, 16);
+	if (d->sport_be)
+		d->sport_be = answer.new_dport_be;
+	return true;
+}
+
+/* Was it a packet to or from a pod, in the node's namespace or in that of a pod of this node?
+ * `l4`: offset of its transport header; 0: it is not known. */
+static __always_inline bool is_ours(struct net *net, const struct freed *f, __u32 l4,
+				    struct kernel_drop *d)
 {
 	if (BPF_CORE_READ(net, net_cookie) == config.netns_cookie) {
 		d->place = KERNEL_DROP_NODE;
-		return is_pods(&d->saddr) || is_pods(&d->daddr);
+		return is_pods(&d->saddr) || is_pods(&d->daddr) || was_masqueraded(f, l4, d);
 	}
 	if (is_namespace_of(net, pod_with(&d->saddr)))
 		d->place = KERNEL_DROP_SENDER;
@@ -208,7 +264,7 @@ static __always_inline bool is_ours_within(const struct freed *f, __u32 udp, str
 		return false;
 	d->sport_be = d->dport_be = 0;
 	read_ip(f, protocol, udp, d);
-	return d->family && is_ours(net, d);
+	return d->family && is_ours(net, f, 0, d);
 }
 
 /* ------------------------------------------------------------------ telling */
@@ -264,7 +320,7 @@ int kernel_drop(struct bpf_raw_tracepoint_args *ctx)
 	if (!d.family)
 		return 0;
 	net = find_namespace(skb, receiver, &d);
-	if (!is_ours(net, &d) && !is_ours_within(&f, l4, net, &d))
+	if (!is_ours(net, &f, l4, &d) && !is_ours_within(&f, l4, net, &d))
 		return 0;
 	if (d.place == KERNEL_DROP_NODE && has_bit(settings->own, d.reason))
 		return 0;

@@ -40,11 +40,14 @@ struct kernel_drop {
 	__u8 place;	/* enum kernel_drop_place */
 	__u8 family;	/* enum polder_family */
 	__u8 proto;
-	__u8 pad;
+	__u8 masqueraded; /* the source is a pod's, and the packet had `wire_source` in its place */
 	struct polder_addr saddr;
 	struct polder_addr daddr;
 	__be16 sport_be; /* of TCP, UDP and SCTP */
 	__be16 dport_be;
 	char device[16]; /* "": not known any more */
+	__be16 wire_port_be;
+	__u8 pad[2];
+	struct polder_addr wire_source;
 };
-ABI_SIZE(struct kernel_drop, 80);
+ABI_SIZE(struct kernel_drop, 104);

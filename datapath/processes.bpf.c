@@ -22,23 +22,16 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  * an element of a hash costs. Who finds its place written at that moment takes `process_sockets`.
  */
 MAP(process_connects, BPF_MAP_TYPE_ARRAY, __u32, struct process_note, CONNECTS, 0);
-/* By the socket's cookie: who bound a TCP socket, until it listens, and who connected a UDP socket,
- * until it sends. */
+/* By the socket's cookie: who bound a TCP socket, until it listens. */
 MAP(process_sockets, BPF_MAP_TYPE_LRU_HASH, __u64, struct process_note, PROCESS_SOCKETS, 0);
 MAP(process_flows, BPF_MAP_TYPE_LRU_HASH, struct process_key, struct process_note, PROCESS_FLOWS,
     0);
 /* Apart from the others, of which there are many more. */
 MAP(process_ports, BPF_MAP_TYPE_LRU_HASH, struct process_key, struct process_note, PROCESS_PORTS,
     0);
-/* How many UDP sockets are in `process_sockets`: none, and packets are not looked at. */
-MAP(process_pending, BPF_MAP_TYPE_ARRAY, __u32, __u64, 1, 0);
-
-static __always_inline __u64 *pending_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&process_pending, &zero);
-}
+/* With the socket: who connected a UDP socket, until it sends. It goes with the socket, and no
+ * others push it out. */
+MAP(process_silent, BPF_MAP_TYPE_SK_STORAGE, int, struct process_note, 0, BPF_F_NO_PREALLOC);
 
 /* The process at hand, without the socket. */
 #define note_fill(ctx, note)                                                                       \
@@ -101,14 +94,13 @@ static __always_inline bool connect_take(__u64 cookie, struct process_note *ret)
 }
 
 /* Its port is known when it sends. */
-static __always_inline void wait_for_port(const struct process_note *note)
+static __always_inline void wait_for_port(struct bpf_sock_addr *ctx, struct process_note *note)
 {
-	bool waits = bpf_map_lookup_elem(&process_sockets, &note->socket);
-	__u64 *pending = pending_get();
+	struct process_note *kept =
+		bpf_sk_storage_get(&process_silent, ctx->sk, note, BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (bpf_map_update_elem(&process_sockets, &note->socket, note, BPF_ANY) == 0 && !waits &&
-	    pending)
-		__sync_fetch_and_add(pending, 1);
+	if (kept)
+		*kept = *note;
 }
 
 static __always_inline void connects(struct bpf_sock_addr *ctx, const struct polder_addr *to)
@@ -131,7 +123,7 @@ static __always_inline void connects(struct bpf_sock_addr *ctx, const struct pol
 	if (port)
 		port_note(&note, &any, port);
 	else
-		wait_for_port(&note);
+		wait_for_port(ctx, &note);
 }
 
 static __always_inline struct polder_addr asked6(struct bpf_sock_addr *ctx)
@@ -302,46 +294,22 @@ int process_tcp(struct bpf_sock_ops *ctx)
 
 /* ---------------------------------------------------------------- UDP that was connected */
 
-/* No hook tells of a connected socket's datagrams: its first one tells its port. */
-static __always_inline void first_datagram(struct __sk_buff *ctx, __u64 *pending)
+/* No hook tells of a connected socket's datagrams: its first one tells its port. A socket without a
+ * note costs a packet one call, which looks no further where there is no storage. */
+SEC("cgroup_skb/egress")
+int process_egress(struct __sk_buff *ctx)
 {
 	const struct polder_addr any = {};
 	const struct process_note *note;
 	struct bpf_sock *sk = ctx->sk;
-	__u64 cookie;
 
-	sk = sk ? bpf_sk_fullsock(sk) : NULL;
-	if (!sk || sk->protocol != IPPROTO_UDP)
-		return;
-	cookie = bpf_get_socket_cookie(ctx);
-	note = bpf_map_lookup_elem(&process_sockets, &cookie);
+	note = sk ? bpf_sk_storage_get(&process_silent, sk, NULL, 0) : NULL;
 	if (!note)
-		return;
-	port_note(note, &any, sk->src_port);
-	if (bpf_map_delete_elem(&process_sockets, &cookie) == 0)
-		__sync_fetch_and_add(pending, -1);
-}
-
-SEC("cgroup_skb/egress")
-int process_egress(struct __sk_buff *ctx)
-{
-	__u64 *pending = pending_get();
-
-	if (pending && *pending)
-		first_datagram(ctx, pending);
-	return PROCESS_ALLOW;
-}
-
-/* It was closed and has sent nothing. */
-SEC("cgroup/sock_release")
-int process_release(struct bpf_sock *ctx)
-{
-	__u64 *pending = pending_get(), cookie;
-
-	if (!pending || !*pending || ctx->protocol != IPPROTO_UDP)
 		return PROCESS_ALLOW;
-	cookie = bpf_get_socket_cookie(ctx);
-	if (bpf_map_delete_elem(&process_sockets, &cookie) == 0)
-		__sync_fetch_and_add(pending, -1);
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return PROCESS_ALLOW;
+	port_note(note, &any, sk->src_port);
+	bpf_sk_storage_delete(&process_silent, sk);
 	return PROCESS_ALLOW;
 }

@@ -4,7 +4,7 @@
 
 #include "abi.h"
 
-#define PROCESS_SOCKETS 65536 /* that have no known tuple yet */
+#define PROCESS_SOCKETS 65536 /* of TCP, that have no known tuple yet */
 #define PROCESS_FLOWS	65536
 #define PROCESS_PORTS	16384
 #define PROCESS_EXECS	8192

@@ -76,9 +76,14 @@ enum cli_option {
 	CLI_ENOUGH,
 	CLI_RANGE,
 	CLI_KERNEL,
+	CLI_PROCESS,
+	CLI_UID,
 	CLI_OPTION_COUNT,
 };
-#define CLI_BIT(option) (UINT64_C(1) << (option))
+/* A set of options, a bit for each. */
+__extension__ typedef unsigned __int128 cli_option_set;
+_Static_assert(CLI_OPTION_COUNT <= 128, "each option has a bit");
+#define CLI_BIT(option) ((cli_option_set)1 << (option))
 #define CLI_EVERYWHERE                                                                             \
 	(CLI_BIT(CLI_SOCKET) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_HELP) | CLI_BIT(CLI_VERSION))
 /* Of all commands, as kubectl's plugin. */
@@ -89,7 +94,7 @@ enum cli_option {
 #define CLI_OF_FILTER                                                                              \
 	(CLI_BIT(CLI_POD) | CLI_BIT(CLI_NAMESPACE) | CLI_BIT(CLI_FROM) | CLI_BIT(CLI_TO) |         \
 	 CLI_BIT(CLI_IP) | CLI_BIT(CLI_PORT) | CLI_BIT(CLI_PROTO) | CLI_BIT(CLI_VERDICT) |         \
-	 CLI_BIT(CLI_REASON) | CLI_BIT(CLI_POLICY))
+	 CLI_BIT(CLI_REASON) | CLI_BIT(CLI_POLICY) | CLI_BIT(CLI_PROCESS) | CLI_BIT(CLI_UID))
 
 enum cli_value { CLI_VALUE_NONE, CLI_VALUE_REQUIRED, CLI_VALUE_OPTIONAL };
 
@@ -145,7 +150,7 @@ struct cli_command {
 	const char *argument; /* its name; NULL: none */
 	const char *choices;  /* of the argument, with blanks between; NULL: free */
 	const char *summary;
-	uint64_t options;	     /* beyond CLI_EVERYWHERE */
+	cli_option_set options;	     /* beyond CLI_EVERYWHERE */
 	int (*run)(struct cli *cli); /* an exit code */
 	enum cli_arity arity;
 	const char *exit_status; /* what its exit status means, where it is not as for all; NULL */

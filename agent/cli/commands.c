@@ -220,6 +220,17 @@ const struct cli_option_spec cli_options[CLI_OPTION_COUNT] = {
 	[CLI_KERNEL] = {.name = "kernel",
 			.help = "what the kernel dropped after Polder let it go, with the kernel's "
 				"reason; nothing else"},
+	[CLI_PROCESS] = {.name = "process",
+			 .value = CLI_VALUE_REQUIRED,
+			 .value_name = "NAME",
+			 .repeatable = true,
+			 .help = "only of processes of this name or program file (a path, or its "
+				 "last part), whichever end they are"},
+	[CLI_UID] = {.name = "uid",
+		     .value = CLI_VALUE_REQUIRED,
+		     .value_name = "N",
+		     .repeatable = true,
+		     .help = "only of processes of this user of the node, whichever end they are"},
 	[CLI_KUBECONFIG] = {.name = "kubeconfig",
 			    .value = CLI_VALUE_REQUIRED,
 			    .value_name = "FILE",

@@ -115,7 +115,7 @@ static void offer_commands(const struct line *line)
 static void offer_options(const struct line *line)
 {
 	const struct cli_command *command = command_of(line);
-	uint64_t options = CLI_EVERYWHERE | CLI_OF_PLUGIN | (command ? command->options : 0);
+	cli_option_set options = CLI_EVERYWHERE | CLI_OF_PLUGIN | (command ? command->options : 0);
 	char word[64];
 
 	for (int i = 0; i < CLI_OPTION_COUNT; i++) {

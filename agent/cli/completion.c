@@ -52,7 +52,7 @@ static void print_verbs(const char *noun)
 		}
 }
 
-static void print_option_words(uint64_t options)
+static void print_option_words(cli_option_set options)
 {
 	const struct cli_option_spec *spec;
 
@@ -288,7 +288,7 @@ static void print_fish_value(const struct cli_option_spec *spec)
 		printf(" -a '(__polderctl_names %s)'", nouns_of(name));
 }
 
-static void print_fish_options(const struct cli_command *command, uint64_t options)
+static void print_fish_options(const struct cli_command *command, cli_option_set options)
 {
 	const struct cli_option_spec *spec;
 

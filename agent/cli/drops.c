@@ -241,8 +241,8 @@ static int add_time(const struct cli *cli, json_t *args)
 /* Polder's own drops are counted by reason, pod and policy; nothing else of a packet is kept. */
 static int check_filter(const struct cli *cli)
 {
-	const enum cli_option packets[] = {CLI_FROM, CLI_TO,	CLI_IP,
-					   CLI_PORT, CLI_PROTO, CLI_VERDICT};
+	const enum cli_option packets[] = {CLI_FROM,  CLI_TO,	   CLI_IP,	CLI_PORT,
+					   CLI_PROTO, CLI_VERDICT, CLI_PROCESS, CLI_UID};
 
 	for (size_t i = 0; !cli->given[CLI_KERNEL] && i < sizeof(packets) / sizeof(*packets); i++)
 		if (cli->given[packets[i]]) {

@@ -71,6 +71,10 @@ static void tell_reach(const json_t *end)
 	else if (asked < 0 || asked > reach)
 		cli_error("the history reaches back %s: what was seen before is not known",
 			  format_duration(reach, text));
+	if (field_number(end, "missed_seconds"))
+		cli_error("for %s of it no polderd watched: what was opened and ended then is not "
+			  "known",
+			  format_duration(field_number(end, "missed_seconds"), text));
 	if (field_number(end, "forgotten"))
 		cli_error("%lld entries were forgotten for want of room (flow-history)",
 			  (long long)field_number(end, "forgotten"));

@@ -112,6 +112,10 @@ static void print_event(const json_t *event)
 		fputs(" via", stdout);
 		print_end(field(event, "backend"));
 	}
+	if (json_is_object(field(event, "masqueraded"))) {
+		fputs(" masqueraded as", stdout);
+		print_end(field(event, "masqueraded"));
+	}
 	print_policy("egress", field(event, "egress_policy"));
 	print_policy("ingress", field(event, "ingress_policy"));
 	if (*field_text(event, "place"))

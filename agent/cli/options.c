@@ -225,7 +225,7 @@ static int check_argument(const struct cli *cli)
 
 static int check_options(const struct cli *cli)
 {
-	uint64_t allowed =
+	cli_option_set allowed =
 		cli->command->options | CLI_EVERYWHERE | (cli->plugin ? CLI_OF_PLUGIN : 0);
 	const char *output = cli->values[CLI_OUTPUT];
 

@@ -627,7 +627,7 @@ static void merge_line(json_t *lines, const json_t *line)
 
 static void note_end(const json_t *end, json_t *notes)
 {
-	char reach[FORMAT_MAX], asked[FORMAT_MAX];
+	char reach[FORMAT_MAX], asked[FORMAT_MAX], missed[FORMAT_MAX];
 	json_int_t reaches = field_number(end, "reach_seconds"),
 		   asks = field_number(end, "asked_seconds");
 	bool watched = json_is_true(field(end, "watched"));
@@ -649,6 +649,11 @@ static void note_end(const json_t *end, json_t *notes)
 		add_note(notes, json_sprintf("there was no room for all: what was seen more than "
 					     "%s ago may be missing",
 					     reach));
+	if (field_number(end, "missed_seconds"))
+		add_note(notes, json_sprintf("for %s of it no polderd watched: what was opened and "
+					     "ended then is not known",
+					     format_duration(field_number(end, "missed_seconds"),
+							     missed)));
 	if (field_number(end, "forgotten"))
 		add_note(notes, json_sprintf("%lld entries were forgotten for want of room "
 					     "(flow-history)",
@@ -663,9 +668,11 @@ static void note_end(const json_t *end, json_t *notes)
 static json_int_t watched_seconds(const json_t *end)
 {
 	json_int_t reach = field_number(end, "reach_seconds"),
-		   asked = field_number(end, "asked_seconds");
+		   asked = field_number(end, "asked_seconds"),
+		   seconds = asked >= 0 && asked < reach ? asked : reach,
+		   missed = field_number(end, "missed_seconds");
 
-	return asked >= 0 && asked < reach ? asked : reach;
+	return seconds > missed ? seconds - missed : 0;
 }
 
 static void take_answers(const json_t *answers, struct maker *maker, json_t *lines, json_t *notes)

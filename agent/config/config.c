@@ -104,6 +104,7 @@ void config_clear(struct config *config)
 	free(config->kubeconfig);
 	free(config->context);
 	free(config->flow_export);
+	free(config->flow_history_file);
 	free(config->run_dir);
 	free(config->state_dir);
 	free(config->socket);

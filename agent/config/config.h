@@ -115,6 +115,7 @@ struct config {
 	uint32_t flow_export_size; /* --flow-export-size, MiB of a file, default 64; 0: no limit */
 	uint32_t flow_history;	   /* --flow-history, MiB, default 0: none */
 	uint32_t flow_history_age; /* --flow-history-age, minutes, default 1440 */
+	char *flow_history_file;   /* --flow-history-file; NULL: in memory only */
 	enum log_level log_level;  /* --log-level, default info */
 	char *file;		   /* --config FILE; NULL: none */
 	uint8_t origins[CONFIG_KEYS_MAX]; /* enum config_origin, in the order of config_keys */

@@ -11,6 +11,7 @@
 #include "agent/common/json_text.h"
 #include "agent/config/config_balancers.h"
 #include "agent/config/config_keys.h"
+#include "agent/config/config_parse.h"
 #include "agent/config/config_ui.h"
 
 /* Puts place and key before the reason. */
@@ -230,6 +231,18 @@ static int check_tables(const struct config *config, struct config_source *sourc
 	return -EINVAL;
 }
 
+/* What nobody keeps cannot be written. */
+static int check_history(const struct config *config, struct config_source *source)
+{
+	if (!config->flow_history_file || config->flow_history)
+		return 0;
+	return bad(
+		source,
+		"--flow-history-file %s: there is no history to be kept in it: set --flow-history, "
+		"the MiB that it may have",
+		config->flow_history_file);
+}
+
 int config_check(const struct config *config, struct config_source *source)
 {
 	int r = check_overlap(&config->pod_cidr_v4, &config->node_ip_v4, source);
@@ -248,6 +261,8 @@ int config_check(const struct config *config, struct config_source *source)
 		r = config_check_ui(config, source);
 	if (r == 0)
 		r = check_tables(config, source);
+	if (r == 0)
+		r = check_history(config, source);
 	if (r < 0)
 		return r;
 	if (!config_is_node_name(config->node_name)) {

@@ -461,6 +461,15 @@ static int set_flow_history(struct config *config, const char *text, struct conf
 	return set_u32(&config->flow_history, text, 0, 4096, source);
 }
 
+static int set_flow_history_file(struct config *config, const char *text,
+				 struct config_source *source)
+{
+	if (strcmp(text, "none") != 0)
+		return set_path(&config->flow_history_file, text, source);
+	free(TAKE_PTR(config->flow_history_file));
+	return 0;
+}
+
 static int set_flow_history_age(struct config *config, const char *text,
 				struct config_source *source)
 {
@@ -693,6 +702,9 @@ const struct config_key config_keys[] = {
 	 set_flow_history, NULL},
 	{"flow-history-age", FORM_NUMBER, "MINUTES",
 	 "what was seen last before that is forgotten (default 1440)", set_flow_history_age, NULL},
+	{"flow-history-file", FORM_TEXT, "FILE|none",
+	 "keep the history in this file, too, over restarts (default none)", set_flow_history_file,
+	 NULL},
 	{"rejects-per-second", FORM_NUMBER, "N",
 	 "RST and ICMP sent by each link; 0: no limit (default 1000)", set_rejects_per_second,
 	 NULL},

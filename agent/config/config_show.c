@@ -229,6 +229,11 @@ static json_t *flow_export(const struct config *config)
 	return json_string(config->flow_export ? config->flow_export : "none");
 }
 
+static json_t *flow_history_file(const struct config *config)
+{
+	return json_string(config->flow_history_file ? config->flow_history_file : "none");
+}
+
 static json_t *flow_export_events(const struct config *config)
 {
 	static const char *const names[] = {
@@ -376,6 +381,7 @@ static const struct getter {
 	{"flow-export-size", flow_export_size, false},
 	{"flow-history", flow_history, false},
 	{"flow-history-age", flow_history_age, false},
+	{"flow-history-file", flow_history_file, false},
 	{"rejects-per-second", rejects_per_second, true},
 	{"latency", latency, true},
 	{"processes", processes, true},

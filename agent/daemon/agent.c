@@ -286,6 +286,7 @@ static int start_flow_history(struct agent *agent)
 			.data = &agent->show},
 		.most_bytes = (uint64_t)agent->config.flow_history << 20,
 		.age_ns = agent->config.flow_history_age * 60000000000ull,
+		.path = agent->config.flow_history_file,
 	};
 	return agent->recorder.most_bytes ? flow_recorder_begin(&agent->recorder) : 0;
 }

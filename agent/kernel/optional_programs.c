@@ -13,7 +13,7 @@
 #include "agent/kernel/datapath_internal.h"
 
 #define MAPS_MOST     64 /* of one program */
-#define PROGRAMS_MOST 9
+#define PROGRAMS_MOST 8
 
 /* Each one's pin has its name. */
 struct optional_program {
@@ -27,7 +27,6 @@ static const struct {
 } objects[DATAPATH_HOOKS] = {
 	[DATAPATH_LATENCY] = {{{"latency", BPF_CGROUP_SOCK_OPS}}},
 	[DATAPATH_PROCESSES] = {{
-		{"process_release", BPF_CGROUP_INET_SOCK_RELEASE},
 		{"process_egress", BPF_CGROUP_INET_EGRESS},
 		{"process_tcp", BPF_CGROUP_SOCK_OPS},
 		{"process_bind4", BPF_CGROUP_INET4_POST_BIND},

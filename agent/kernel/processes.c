@@ -16,6 +16,8 @@ int processes_want(struct datapath *d, bool wanted, char *message, size_t size)
 {
 	int r = optional_programs_want(d, DATAPATH_PROCESSES, wanted, message, size);
 
+	/* Earlier polderds had it. */
+	pinned_links_drop(d->links, "process_release");
 	d->execs_note[0] = '\0';
 	(void)optional_programs_want(d, DATAPATH_EXECS, wanted && r == 0, d->execs_note,
 				     sizeof(d->execs_note));

@@ -8,6 +8,7 @@
 #include "agent/common/clock.h"
 #include "agent/kernel/counters.h"
 #include "agent/observe/events.h"
+#include "agent/observe/flow_filter.h"
 
 #define NS_PER_S 1000000000ll
 
@@ -136,24 +137,11 @@ static void add_process(json_t *end, const struct event_socket *socket,
 static void add_processes(json_t *source, json_t *destination, const struct polder_event *event,
 			  const struct event_names *names)
 {
-	bool translated = !addr_is_zero(&event->backend);
-	const struct event_socket from = {
-		.proto = event->proto,
-		.local = event->saddr,
-		.remote = event->daddr,
-		.local_port_be = event->sport_be,
-		.remote_port_be = event->dport_be,
-		.time_ns = event->time_ns,
-	};
-	const struct event_socket to = {
-		.proto = event->proto,
-		.local = translated ? event->backend : event->daddr,
-		.remote = event->saddr,
-		.local_port_be = translated ? event->backend_port_be : event->dport_be,
-		.remote_port_be = event->sport_be,
-		.time_ns = event->time_ns,
-	};
+	struct flow_subject subject;
+	struct event_socket from, to;
 
+	flow_subject_of_event(event, &subject);
+	flow_subject_sockets(&subject, &from, &to);
 	add_process(source, &from, names);
 	add_process(destination, &to, names);
 }

@@ -24,7 +24,23 @@ void flow_subject_of_event(const struct polder_event *event, struct flow_subject
 		.to_becomes = {event->backend, event->backend_port_be},
 		.egress_rule = event->egress_rule,
 		.ingress_rule = event->ingress_rule,
+		.time_ns = event->time_ns,
 	};
+}
+
+void flow_subject_sockets(const struct flow_subject *subject, struct event_socket *ret_from,
+			  struct event_socket *ret_to)
+{
+	const struct flow_end *from = &subject->from, *to = &subject->to;
+
+	*ret_from = (struct event_socket){subject->proto, from->addr,  to->addr,
+					  from->port_be,  to->port_be, subject->time_ns};
+	if (!addr_is_zero(&subject->from_becomes.addr))
+		from = &subject->from_becomes;
+	if (!addr_is_zero(&subject->to_becomes.addr))
+		to = &subject->to_becomes;
+	*ret_to = (struct event_socket){subject->proto, to->addr,      from->addr,
+					to->port_be,	from->port_be, subject->time_ns};
 }
 
 static bool has_bits(const uint64_t *words, size_t count)
@@ -225,6 +241,52 @@ static bool policies_match(const struct flow_filter *filter, const struct flow_s
 	return filter->policies.count == 0;
 }
 
+/* ---------------------------------------------------------------- processes */
+
+bool flow_filter_asks_for_processes(const struct flow_filter *filter)
+{
+	return filter && (filter->processes.count || filter->uid_count);
+}
+
+static bool is_called(const json_t *process, const char *name)
+{
+	const char *comm = json_string_value(json_object_get(process, "comm")),
+		   *file = json_string_value(json_object_get(process, "executable")),
+		   *slash = file ? strrchr(file, '/') : NULL;
+
+	return (comm && strcmp(comm, name) == 0) || (file && strcmp(file, name) == 0) ||
+	       (slash && strcmp(slash + 1, name) == 0);
+}
+
+static bool process_matches(const struct flow_filter *filter, const json_t *process)
+{
+	json_int_t uid = json_integer_value(json_object_get(process, "uid"));
+	bool called = !filter->processes.count, of_user = !filter->uid_count;
+
+	for (size_t i = 0; i < filter->processes.count && !called; i++)
+		called = is_called(process, filter->processes.items[i]);
+	for (size_t i = 0; i < filter->uid_count && !of_user; i++)
+		of_user = filter->uids[i] == uid;
+	return called && of_user;
+}
+
+/* An end of which nothing is known matches nothing. */
+static bool processes_match(const struct flow_filter *filter, const struct flow_subject *subject,
+			    const struct event_names *names)
+{
+	struct event_socket sockets[2];
+	bool matches = !flow_filter_asks_for_processes(filter);
+
+	flow_subject_sockets(subject, &sockets[0], &sockets[1]);
+	for (size_t i = 0; i < 2 && !matches; i++) {
+		json_t *process = names->process ? names->process(&sockets[i], names->data) : NULL;
+
+		matches = process && process_matches(filter, process);
+		json_decref(process);
+	}
+	return matches;
+}
+
 /* ---------------------------------------------------------------- all */
 
 static bool has_own_reasons(const struct flow_filter *filter)
@@ -282,7 +344,7 @@ bool flow_filter_matches(const struct flow_filter *filter, const struct flow_sub
 	       terms_match(&filter->to, &subject->to, &subject->to_becomes, subject->proto,
 			   names) &&
 	       pods_match(filter, subject, names) && namespaces_match(filter, subject, names) &&
-	       policies_match(filter, subject, names);
+	       policies_match(filter, subject, names) && processes_match(filter, subject, names);
 }
 
 bool flow_filter_wants_kernel(const struct flow_filter *filter)

@@ -27,11 +27,15 @@ struct flow_filter_ports {
 	uint16_t first, last;
 };
 
-/* A packet or flow matches each key that has values, by any of the key's values. */
+/* A packet or flow matches each key that has values, by any of the key's values. Process and user
+ * have to be those of one end. */
 struct flow_filter {
 	struct flow_filter_terms from, to; /* who sends, who is sent to */
 	struct flow_filter_terms ips;	   /* at either end, before or after translation */
 	struct flow_filter_texts pods, namespaces, policies;
+	struct flow_filter_texts processes; /* thread's name, program file or its last part */
+	uint32_t uids[FLOW_FILTER_VALUES];
+	size_t uid_count;
 	struct flow_filter_ports ports[FLOW_FILTER_VALUES];
 	size_t port_count;
 	uint64_t protos[4];			    /* bits by number; all 0: any */
@@ -44,8 +48,8 @@ struct flow_filter {
 
 /*
  * From the object `filter` of a request (NULL, null: everything): keys pod, namespace, from, to,
- * ip, port, proto, verdict, reason, policy, each a text or a list of texts. What makes no sense is
- * refused in words. 0, -EINVAL with `*ret_error`, -ENOMEM.
+ * ip, port, proto, verdict, reason, policy, process, uid, each a text or a list of texts. What
+ * makes no sense is refused in words. 0, -EINVAL with `*ret_error`, -ENOMEM.
  */
 int flow_filter_parse(const json_t *filter, struct flow_filter **ret, struct error *ret_error);
 void flow_filter_free(struct flow_filter *filter); /* takes NULL */
@@ -61,12 +65,18 @@ struct flow_subject {
 	struct flow_end from_becomes, to_becomes; /* by translation; all 0: nothing */
 	uint32_t egress_rule, ingress_rule;	  /* that decided; 0: none */
 	const char *kernel_reason; /* the kernel dropped it for that; NULL: it did not */
+	uint64_t time_ns; /* of the packet, by the monotonic clock; 0: it may be of any time */
 };
 void flow_subject_of_event(const struct polder_event *event, struct flow_subject *ret);
+/* The sender's socket has the tuple as it is before translation, the receiver's as it is after. */
+void flow_subject_sockets(const struct flow_subject *subject, struct event_socket *ret_from,
+			  struct event_socket *ret_to);
 
 /* NULL matches everything. */
 bool flow_filter_matches(const struct flow_filter *filter, const struct flow_subject *subject,
 			 const struct event_names *names);
+/* Does it ask for processes, which are known only while they are noted? */
+bool flow_filter_asks_for_processes(const struct flow_filter *filter);
 /* Can it match what the kernel drops? Policies and what is allowed are not the kernel's. */
 bool flow_filter_wants_kernel(const struct flow_filter *filter);
 /* What the programs have to tell of (enum event_mask) so that nothing is missed, out of `mask`. */

@@ -239,15 +239,33 @@ static int take_reason(struct flow_filter *filter, const char *text, struct erro
 		   "kernel:NO_SOCKET");
 }
 
+/* A process calls itself what it likes. */
+static int take_process(struct flow_filter *filter, const char *text, struct error *error)
+{
+	return add_text(&filter->processes, text, error);
+}
+
+static int take_uid(struct flow_filter *filter, const char *text, struct error *error)
+{
+	unsigned long uid = strtoul(text, NULL, 10);
+
+	if (strspn(text, "0123456789") != strlen(text) || strlen(text) > 10 || uid > UINT32_MAX)
+		return bad(error, "uid", text,
+			   "expected the number of a user of the node, such as 1000");
+	filter->uids[filter->uid_count++] = (uint32_t)uid;
+	return 0;
+}
+
 static const struct {
 	const char *key;
 	take_value take;
 } keys[] = {
-	{"pod", take_pod},	 {"namespace", take_namespace},
-	{"from", take_from},	 {"to", take_to},
-	{"ip", take_ip},	 {"port", take_port},
-	{"proto", take_proto},	 {"verdict", take_verdict},
-	{"reason", take_reason}, {"policy", take_policy},
+	{"pod", take_pod},	   {"namespace", take_namespace},
+	{"from", take_from},	   {"to", take_to},
+	{"ip", take_ip},	   {"port", take_port},
+	{"proto", take_proto},	   {"verdict", take_verdict},
+	{"reason", take_reason},   {"policy", take_policy},
+	{"process", take_process}, {"uid", take_uid},
 };
 
 /* ---------------------------------------------------------------- sense */
@@ -283,6 +301,17 @@ static bool wants_ports_only_of(const struct flow_filter *filter)
 	return any && !some;
 }
 
+/* No other protocols' sockets are noted. */
+static bool wants_processes_of_others(const struct flow_filter *filter)
+{
+	const uint64_t noted = UINT64_C(1) << IPPROTO_TCP | UINT64_C(1) << IPPROTO_UDP;
+	uint64_t any = 0;
+
+	for (size_t i = 0; i < 4; i++)
+		any |= filter->protos[i];
+	return flow_filter_asks_for_processes(filter) && any && !(filter->protos[0] & noted);
+}
+
 static bool has_reason(const struct flow_filter *filter)
 {
 	for (size_t i = 0; i < COUNT(filter->reasons); i++)
@@ -300,6 +329,10 @@ static int check_sense(const struct flow_filter *filter, struct error *error)
 		return error_set(error, -EINVAL, EINVAL,
 				 "filter port: the protocols that are asked for have no ports; "
 				 "leave port out, or ask for tcp, udp or sctp");
+	if (wants_processes_of_others(filter))
+		return error_set(error, -EINVAL, EINVAL,
+				 "filter process, uid: only of TCP and UDP processes are known; "
+				 "leave proto out, or ask for tcp or udp");
 	if (has_reason(filter) && filter->verdicts == 1u << VERDICT_ALLOW)
 		return error_set(error, -EINVAL, EINVAL,
 				 "filter reason: what is allowed has no reason; leave verdict out, "
@@ -339,7 +372,7 @@ static int take_values(struct flow_filter *filter, const char *key, const json_t
 	if (!take)
 		return error_set(error, -EINVAL, EINVAL,
 				 "filter: unknown key \"%.80s\"; known are pod, namespace, from, "
-				 "to, ip, port, proto, verdict, reason and policy",
+				 "to, ip, port, proto, verdict, reason, policy, process and uid",
 				 key);
 	if (!json_is_array(value))
 		return take_one(filter, key, take, value, error);
@@ -405,6 +438,7 @@ void flow_filter_free(struct flow_filter *filter)
 	free_texts(&filter->pods);
 	free_texts(&filter->namespaces);
 	free_texts(&filter->policies);
+	free_texts(&filter->processes);
 	free_texts(&filter->kernel_reasons);
 	free_terms(&filter->from);
 	free_terms(&filter->to);

@@ -36,6 +36,8 @@ struct flow_history {
 	uint64_t bytes;
 	uint64_t reach_ns;
 	uint64_t forgotten;
+	struct flow_gap gaps[FLOW_GAPS_MAX];
+	size_t gap_count;
 	struct name *names;
 	struct entry *entries;
 	struct entry *order; /* what was seen longest ago comes first */
@@ -180,36 +182,104 @@ static int miss(struct flow_history *history, uint64_t time_ns)
 	return -ENOMEM;
 }
 
-int flow_history_add(struct flow_history *history, const struct flow_seen *seen, uint64_t time_ns,
-		     uint32_t walk)
+/* Out of the order, to be put into it again: the one that there is, or a new one of that time.
+ * NULL: no memory. */
+static struct entry *take_entry(struct flow_history *history, const struct flow_seen *seen,
+				uint64_t time_ns)
 {
 	struct entry *entry;
 	struct entry_key key;
 
 	if (make_key(history, seen, &key) < 0)
-		return miss(history, time_ns);
+		return NULL;
 	HASH_FIND(hh, history->entries, &key, sizeof(key), entry);
 	if (entry) {
 		leave_names(history, &key);
 		DL_DELETE(history->order, entry);
-	} else {
-		entry = calloc(1, sizeof(*entry));
-		if (entry) {
-			entry->key = key;
-			entry->counts.first_ns = entry->counts.last_ns = time_ns;
-			HASH_ADD(hh, history->entries, key, sizeof(key), entry);
-		}
-		if (!entry || !HASH_ADDED(hh, entry)) {
-			leave_names(history, &key);
-			free(entry);
-			return miss(history, time_ns);
-		}
-		history->bytes += sizeof(*entry) + HASH_SHARE;
+		return entry;
 	}
+	entry = calloc(1, sizeof(*entry));
+	if (entry) {
+		entry->key = key;
+		entry->counts.first_ns = entry->counts.last_ns = time_ns;
+		HASH_ADD(hh, history->entries, key, sizeof(key), entry);
+	}
+	if (!entry || !HASH_ADDED(hh, entry)) {
+		leave_names(history, &key);
+		free(entry);
+		return NULL;
+	}
+	history->bytes += sizeof(*entry) + HASH_SHARE;
+	return entry;
+}
+
+int flow_history_add(struct flow_history *history, const struct flow_seen *seen, uint64_t time_ns,
+		     uint32_t walk)
+{
+	struct entry *entry = take_entry(history, seen, time_ns);
+
+	if (!entry)
+		return miss(history, time_ns);
 	count(entry, time_ns, walk);
 	put_in_order(history, entry);
 	shrink(history, entry);
 	return 0;
+}
+
+int flow_history_restore(struct flow_history *history, const struct flow_history_item *item)
+{
+	struct entry *entry = take_entry(history, &item->seen, item->counts.last_ns);
+
+	if (!entry)
+		return miss(history, item->counts.last_ns);
+	entry->counts = item->counts;
+	put_in_order(history, entry);
+	shrink(history, entry);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- gaps */
+
+static void drop_gap(struct flow_history *history, size_t place)
+{
+	history->gap_count--;
+	memmove(&history->gaps[place], &history->gaps[place + 1],
+		(history->gap_count - place) * sizeof(history->gaps[0]));
+}
+
+/* What was before the history's reach is missing as a whole. */
+static void forget_gaps(struct flow_history *history)
+{
+	while (history->gap_count && history->gaps[0].to_ns <= history->reach_ns)
+		drop_gap(history, 0);
+}
+
+void flow_history_add_gap(struct flow_history *history, struct flow_gap gap)
+{
+	if (history->gap_count == FLOW_GAPS_MAX) {
+		history->gaps[1].from_ns = history->gaps[0].from_ns;
+		drop_gap(history, 0);
+	}
+	history->gaps[history->gap_count++] = gap;
+}
+
+size_t flow_history_gaps(const struct flow_history *history, const struct flow_gap **ret)
+{
+	*ret = history->gaps;
+	return history->gap_count;
+}
+
+uint64_t flow_history_missed(const struct flow_history *history, uint64_t since_ns)
+{
+	uint64_t begin = since_ns > history->reach_ns ? since_ns : history->reach_ns, missed = 0;
+
+	for (size_t i = 0; i < history->gap_count; i++) {
+		const struct flow_gap *gap = &history->gaps[i];
+		uint64_t from = gap->from_ns > begin ? gap->from_ns : begin;
+
+		missed += gap->to_ns > from ? gap->to_ns - from : 0;
+	}
+	return missed;
 }
 
 void flow_history_expire(struct flow_history *history, uint64_t now_ns)
@@ -220,6 +290,7 @@ void flow_history_expire(struct flow_history *history, uint64_t now_ns)
 		forget(history, history->order);
 	if (oldest > history->reach_ns)
 		history->reach_ns = oldest;
+	forget_gaps(history);
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -227,6 +298,14 @@ void flow_history_expire(struct flow_history *history, uint64_t now_ns)
 uint64_t flow_history_reach(const struct flow_history *history)
 {
 	return history->reach_ns;
+}
+
+void flow_history_set_reach(struct flow_history *history, uint64_t reach_ns)
+{
+	history->reach_ns = reach_ns;
+	/* What found no room while it was restored was older than all that there is. */
+	if (history->forgotten && history->order && history->order->counts.last_ns >= reach_ns)
+		history->reach_ns = history->order->counts.last_ns + 1;
 }
 
 void flow_history_stats(const struct flow_history *history, struct flow_history_stats *ret)

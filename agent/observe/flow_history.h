@@ -38,11 +38,21 @@ struct flow_seen {
 	struct flow_name subject, peer, service; /* length 0: none */
 };
 
+/*
+ * The clock of histories: the monotonic one, moved so that times before the machine's start are
+ * times as well. A file that outlives the start has them.
+ */
+#define FLOW_HISTORY_EPOCH (UINT64_C(1) << 61)
+static inline uint64_t flow_history_clock(uint64_t monotonic_ns)
+{
+	return FLOW_HISTORY_EPOCH + monotonic_ns;
+}
+
 /* What the history says of it. */
 struct flow_seen_counts {
-	uint64_t first_ns, last_ns; /* monotonic clock */
-	uint64_t events;	    /* that were told */
-	uint64_t found;		    /* the most that the flow table has had at once */
+	uint64_t first_ns, last_ns;
+	uint64_t events; /* that were told */
+	uint64_t found;	 /* the most that the flow table has had at once */
 };
 
 struct flow_history;
@@ -61,8 +71,24 @@ int flow_history_add(struct flow_history *history, const struct flow_seen *seen,
 /* Forgets what is too old. */
 void flow_history_expire(struct flow_history *history, uint64_t now_ns);
 
-/* All that was seen since then is there. */
+/* All that was seen since then is there, but for the gaps. */
 uint64_t flow_history_reach(const struct flow_history *history);
+/* Of a history that is new: a file has all since then. */
+void flow_history_set_reach(struct flow_history *history, uint64_t reach_ns);
+
+/* When nobody watched. */
+struct flow_gap {
+	uint64_t from_ns, to_ns;
+};
+#define FLOW_GAPS_MAX 64
+/* Later than those that there are. Of too many the two oldest become one, which begins with the
+ * first and ends with the second. */
+void flow_history_add_gap(struct flow_history *history, struct flow_gap gap);
+/* They stay the history's. Returns their number. */
+size_t flow_history_gaps(const struct flow_history *history, const struct flow_gap **ret);
+/* How long nobody watched since then. */
+uint64_t flow_history_missed(const struct flow_history *history, uint64_t since_ns);
+
 struct flow_history_stats {
 	size_t entries;
 	uint64_t bytes;
@@ -75,6 +101,8 @@ struct flow_history_item {
 	struct flow_seen seen;
 	struct flow_seen_counts counts;
 };
+/* As it was copied, into a history that does not have it. As flow_history_add(). */
+int flow_history_restore(struct flow_history *history, const struct flow_history_item *item);
 struct flow_history_copy {
 	struct flow_history_item *items; /* those seen last come last */
 	size_t count;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "agent/common/cleanup.h"
 #include "agent/common/clock.h"
 #include "agent/kernel/counters.h"
 #include "agent/observe/flow_opening.h"
@@ -55,6 +56,7 @@ static void add_sides(struct flow_watch *watch, const struct flow_opening *openi
 	char from_text[FLOW_WORKLOAD_MAX], to_text[FLOW_WORKLOAD_MAX];
 	struct flow_name from_name = name_of(from, from_text), to_name = name_of(to, to_text);
 	static const struct polder_addr nowhere;
+	const uint64_t time_ns = flow_history_clock(opening->time_ns);
 	struct flow_seen seen = *common;
 
 	if (from->local) {
@@ -65,7 +67,7 @@ static void add_sides(struct flow_watch *watch, const struct flow_opening *openi
 		seen.peer = to_name;
 		seen.peer_kind = peer_kind(to);
 		seen.addr = to->namespace ? nowhere : opening->to;
-		flow_history_add(watch->history, &seen, opening->time_ns, walk);
+		flow_history_add(watch->history, &seen, time_ns, walk);
 	}
 	/* What the source may not send never comes so far. */
 	if (to->local && opening->egress_allowed) {
@@ -76,7 +78,7 @@ static void add_sides(struct flow_watch *watch, const struct flow_opening *openi
 		seen.peer_kind = opening->zone == ZONE_HOST ? FLOW_PEER_NODE : peer_kind(from);
 		seen.addr = from->namespace || seen.peer_kind == FLOW_PEER_NODE ? nowhere
 										: opening->from;
-		flow_history_add(watch->history, &seen, opening->time_ns, walk);
+		flow_history_add(watch->history, &seen, time_ns, walk);
 	}
 }
 
@@ -206,7 +208,7 @@ static void on_time(uv_timer_t *timer)
 		watch->lost = now;
 		want_walk(watch);
 	}
-	flow_history_expire(watch->history, clock_monotonic_ns());
+	flow_history_expire(watch->history, flow_history_clock(clock_monotonic_ns()));
 }
 
 /* ---------------------------------------------------------------- its life */
@@ -293,15 +295,27 @@ void flow_watch_close(struct flow_watch *watch)
 
 /* ---------------------------------------------------------------- who needs it */
 
-int flow_recorder_begin(struct flow_recorder *recorder)
+static int begin(struct flow_recorder *recorder)
 {
 	uint64_t bytes = recorder->most_bytes ? recorder->most_bytes : FLOW_RECORDER_BYTES;
-	int r = 0;
+	struct flow_history *history =
+		flow_history_new(bytes, recorder->age_ns, flow_history_clock(clock_monotonic_ns()));
+	int r = history ? 0 : -ENOMEM;
 
-	if (!recorder->users)
-		r = flow_watch_open(&recorder->env,
-				    flow_history_new(bytes, recorder->age_ns, clock_monotonic_ns()),
-				    &recorder->watch);
+	if (r == 0 && recorder->path)
+		r = flow_history_file_open(recorder->env.loop, recorder->path, history, bytes,
+					   &recorder->file);
+	if (r < 0) {
+		flow_history_free(history);
+		return r;
+	}
+	return flow_watch_open(&recorder->env, history, &recorder->watch);
+}
+
+int flow_recorder_begin(struct flow_recorder *recorder)
+{
+	int r = recorder->users ? 0 : begin(recorder);
+
 	if (r == 0)
 		recorder->users++;
 	return r;
@@ -311,6 +325,7 @@ void flow_recorder_end(struct flow_recorder *recorder)
 {
 	if (--recorder->users)
 		return;
+	flow_history_file_close(TAKE_PTR(recorder->file));
 	flow_watch_close(recorder->watch);
 	recorder->watch = NULL;
 }

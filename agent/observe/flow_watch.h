@@ -11,6 +11,7 @@
 #include "agent/kernel/flows.h"
 #include "agent/observe/events.h"
 #include "agent/observe/flow_history.h"
+#include "agent/observe/flow_history_file.h"
 
 /* Who has an address. */
 struct flow_watch_end {
@@ -67,7 +68,9 @@ struct flow_recorder {
 	struct flow_watch_env env;
 	uint64_t most_bytes; /* 0: it is not configured */
 	uint64_t age_ns;
-	struct flow_watch *watch; /* NULL: nobody needs it */
+	const char *path;		/* NULL: in memory only */
+	struct flow_history_file *file; /* NULL: the same, or nobody needs it */
+	struct flow_watch *watch;	/* NULL: nobody needs it */
 	size_t users;
 };
 int flow_recorder_begin(struct flow_recorder *recorder); /* 0 or -ENOMEM */

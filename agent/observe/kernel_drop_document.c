@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel dropped, in words. */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +37,17 @@ static json_t *place_document(const struct kernel_drop_told *told, const struct 
 	return json_sprintf("pod %s", pod);
 }
 
+/* What the packet had in place of the pod's source; null: the pod's own. */
+static json_t *masqueraded_document(const struct kernel_drop *drop)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (!drop->masqueraded)
+		return json_null();
+	return json_pack("{s:s, s:i}", "ip", addr_format(&drop->wire_source, text), "port",
+			 ntohs(drop->wire_port_be));
+}
+
 json_t *kernel_drop_document(const struct kernel_drop_told *told, const struct event_names *names)
 {
 	json_t *document = event_document(&told->event, names);
@@ -51,5 +63,6 @@ json_t *kernel_drop_document(const struct kernel_drop_told *told, const struct e
 	json_object_set_new(document, "link", json_string(device));
 	json_object_set_new(document, "place", place_document(told, names));
 	json_object_set_new(document, "location", json_string(location));
+	json_object_set_new(document, "masqueraded", masqueraded_document(told->drop));
 	return document;
 }

@@ -238,6 +238,7 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 {
 	const struct service_problem *services = NULL;
 	struct flow_export_stats exported;
+	struct flow_history_file_stats kept;
 	json_t *list = json_array();
 	size_t count, all;
 
@@ -256,6 +257,10 @@ static json_t *problems(const struct show_sources *sources, const struct show_pr
 	if (sources->flow_export) {
 		flow_export_read(sources->flow_export, &exported);
 		add_note(list, "flow-export", exported.error);
+	}
+	if (sources->recorder->file) {
+		flow_history_file_stats(sources->recorder->file, &kept);
+		add_note(list, "flow-history-file", kept.problem);
 	}
 	show_route_problems(sources, list);
 	show_tunnel_problems(sources, list);

@@ -205,22 +205,14 @@ static void add_process(json_t *document, const char *key, const struct walk *wa
 		json_object_set_new(document, key, process);
 }
 
-/* The sender's socket has the tuple as it is before translation, the receiver's as it is after. */
 static void add_processes(json_t *document, const struct walk *walk,
 			  const struct flow_subject *subject)
 {
-	const struct flow_end *from = &subject->from, *to = &subject->to;
+	struct event_socket from, to;
 
-	add_process(document, "source_process", walk,
-		    &(struct event_socket){subject->proto, from->addr, to->addr, from->port_be,
-					   to->port_be, 0});
-	if (!addr_is_zero(&subject->from_becomes.addr))
-		from = &subject->from_becomes;
-	if (!addr_is_zero(&subject->to_becomes.addr))
-		to = &subject->to_becomes;
-	add_process(document, "destination_process", walk,
-		    &(struct event_socket){subject->proto, to->addr, from->addr, to->port_be,
-					   from->port_be, 0});
+	flow_subject_sockets(subject, &from, &to);
+	add_process(document, "source_process", walk, &from);
+	add_process(document, "destination_process", walk, &to);
 }
 
 static json_t *policy_of(const struct walk *walk, uint32_t rule)
@@ -430,7 +422,8 @@ static int read_since(struct walk *walk, const json_t *args, struct error *error
 /* Whose answer could only be empty is told so. */
 static int read_filter(struct walk *walk, const json_t *args, struct error *error)
 {
-	int r = flow_filter_parse(json_object_get(args, "filter"), &walk->filter, error);
+	int r = show_filter_parse(walk->sources, json_object_get(args, "filter"), &walk->filter,
+				  error);
 
 	if (r < 0)
 		return r;

@@ -2,6 +2,7 @@
 /* What the answers' files share. */
 #pragma once
 
+#include "agent/observe/flow_filter.h"
 #include "agent/show/show.h"
 
 /* Operations; `data` is the struct show_sources. */
@@ -35,6 +36,10 @@ json_t *show_addr(const struct polder_addr *addr);
 const struct labels *show_pod_labels(const struct show_sources *sources,
 				     const struct local_pod *pod);
 
+/* show_processes.c: flow_filter_parse(), where the filter can be answered: one by processes is
+ * refused while they are not noted. */
+int show_filter_parse(const struct show_sources *sources, const json_t *filter,
+		      struct flow_filter **ret, struct error *ret_error);
 /* show_suggest.c: the status's "flow_history", where one is configured. */
 json_t *show_flow_history(const struct show_sources *sources);
 /* show_workloads.c: the labels, and the keys of labels that are absent, by which a policy chooses

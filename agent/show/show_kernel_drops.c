@@ -103,8 +103,9 @@ static void on_missed(uint64_t lost, uint64_t limited, void *data)
 }
 
 /* 0 with `*ret_filter`, or -errno with `error`. */
-static int read_question(const json_t *args, json_int_t *ret_seconds,
-			 struct flow_filter **ret_filter, struct error *error)
+static int read_question(const struct show_sources *sources, const json_t *args,
+			 json_int_t *ret_seconds, struct flow_filter **ret_filter,
+			 struct error *error)
 {
 	const json_t *value = json_object_get(args, "seconds");
 	json_int_t seconds = value ? json_integer_value(value) : SECONDS_DEFAULT;
@@ -120,7 +121,7 @@ static int read_question(const json_t *args, json_int_t *ret_seconds,
 			"drops.kernel: %d counts are running, which is the limit; wait for "
 			"one to end",
 			WATCHERS_MAX);
-	r = flow_filter_parse(json_object_get(args, "filter"), ret_filter, error);
+	r = show_filter_parse(sources, json_object_get(args, "filter"), ret_filter, error);
 	if (r == 0 && !flow_filter_wants_kernel(*ret_filter)) {
 		flow_filter_free(*ret_filter);
 		return error_set(error, -EINVAL, EINVAL,
@@ -168,7 +169,7 @@ void show_kernel_drops(struct control_request *request, const json_t *args, int 
 	json_int_t seconds = 0;
 	struct error error;
 
-	if (read_question(args, &seconds, &filter, &error) < 0)
+	if (read_question(data, args, &seconds, &filter, &error) < 0)
 		control_fail(request, error.code, error.text, NULL);
 	else if (begin(data, request, seconds, filter) < 0)
 		show_reply(request, NULL);

@@ -243,8 +243,8 @@ struct wanted {
 };
 
 /* 0 with a filter for each of the two, or -errno with `error`. */
-static int read_wanted(const json_t *args, struct wanted *ret, struct flow_filter *filters[2],
-		       struct error *error)
+static int read_wanted(const struct show_sources *sources, const json_t *args, struct wanted *ret,
+		       struct flow_filter *filters[2], struct error *error)
 {
 	const json_t *filter = json_object_get(args, "filter");
 	const char *why;
@@ -262,9 +262,9 @@ static int read_wanted(const json_t *args, struct wanted *ret, struct flow_filte
 		      "it";
 	if (why)
 		return error_set(error, -EINVAL, EINVAL, "%s", why);
-	r = flow_filter_parse(filter, &filters[0], error);
+	r = show_filter_parse(sources, filter, &filters[0], error);
 	if (r == 0)
-		r = flow_filter_parse(filter, &filters[1], error);
+		r = show_filter_parse(sources, filter, &filters[1], error);
 	if (r < 0)
 		return r;
 	ret->mask = flow_filter_mask(filters[0], ret->mask);
@@ -348,7 +348,7 @@ void show_monitor(struct control_request *request, const json_t *args, int netns
 	struct monitor *monitor = NULL;
 	struct wanted wanted = {0};
 	struct error error;
-	int r = read_wanted(args, &wanted, filters, &error);
+	int r = read_wanted(sources, args, &wanted, filters, &error);
 
 	if (r == 0)
 		monitor = listen_to(sources, &wanted, filters, request);

@@ -362,3 +362,25 @@ int show_listeners(void (*visit)(const struct process_key *key, const struct pro
 
 	return processes_listeners(sources->datapath, visit, arg);
 }
+
+/* ---------------------------------------------------------------- filters */
+
+int show_filter_parse(const struct show_sources *sources, const json_t *filter,
+		      struct flow_filter **ret, struct error *ret_error)
+{
+	struct flow_filter *parsed;
+	int r = flow_filter_parse(filter, &parsed, ret_error);
+
+	if (r < 0)
+		return r;
+	if (flow_filter_asks_for_processes(parsed) && !processes_are_on(sources->datapath)) {
+		flow_filter_free(parsed);
+		return error_set(
+			ret_error, -EINVAL, EINVAL,
+			"filter process, uid: polderd does not note processes; set "
+			"\"processes\": true in its configuration and reload it, or, if it "
+			"is set, see why not: polderctl status");
+	}
+	*ret = parsed;
+	return 0;
+}

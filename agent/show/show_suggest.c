@@ -157,7 +157,7 @@ static json_t *item_document(struct suggestion *suggestion, const struct flow_hi
 {
 	const struct flow_seen *seen = &item->seen;
 	const struct flow_seen_counts *counts = &item->counts;
-	uint64_t now = clock_monotonic_ns();
+	uint64_t now = flow_history_clock(clock_monotonic_ns());
 	char proto[PROTO_NAME_MAX];
 
 	return json_pack(
@@ -173,22 +173,47 @@ static json_t *item_document(struct suggestion *suggestion, const struct flow_hi
 		ago(now, counts->last_ns));
 }
 
+/* For how long no polderd watched; whoever asks for all there is asks since its reach. A part of a
+ * second counts as one: that there was a gap is told. */
+static json_int_t missed_seconds(const struct flow_history *history, uint64_t since_ns)
+{
+	return (json_int_t)((flow_history_missed(history, since_ns) + SECOND_NS - 1) / SECOND_NS);
+}
+
 static json_t *end_document(const struct suggestion *suggestion)
 {
 	const struct flow_recorder *recorder = suggestion->sources->recorder;
 	const struct flow_history *history = flow_watch_history(recorder->watch);
 	struct flow_history_stats stats;
 	struct flow_watch_stats watched;
-	uint64_t now = clock_monotonic_ns();
+	uint64_t now = flow_history_clock(clock_monotonic_ns());
 
 	flow_history_stats(history, &stats);
 	flow_watch_stats(recorder->watch, &watched);
-	return json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:I}", "type", "end", "recorded",
+	return json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I}", "type", "end", "recorded",
 			 recorder->most_bytes != 0, "watched", suggestion->watches, "asked_seconds",
 			 suggestion->asked_seconds, "reach_seconds",
-			 ago(now, flow_history_reach(history)), "forgotten",
+			 ago(now, flow_history_reach(history)), "missed_seconds",
+			 missed_seconds(history, suggestion->since_ns), "forgotten",
 			 (json_int_t)(stats.forgotten - suggestion->forgotten), "looked_up",
 			 (json_int_t)(watched.looked_up - suggestion->looked_up));
+}
+
+/* What is known of the file; null: there is none. */
+static json_t *file_document(const struct flow_recorder *recorder)
+{
+	struct flow_history_file_stats stats;
+
+	if (!recorder->file)
+		return json_null();
+	flow_history_file_stats(recorder->file, &stats);
+	return json_pack("{s:s, s:o, s:o, s:o, s:b, s:o, s:s}", "path", recorder->path, "bytes",
+			 show_u64(stats.bytes), "written_seconds",
+			 stats.written_ns
+				 ? json_integer(ago(clock_monotonic_ns(), stats.written_ns))
+				 : json_null(),
+			 "left_out", show_u64(stats.left_out), "cut_off", stats.cut_off, "failures",
+			 show_u64(stats.failures), "problem", stats.problem);
 }
 
 json_t *show_flow_history(const struct show_sources *sources)
@@ -200,9 +225,11 @@ json_t *show_flow_history(const struct show_sources *sources)
 
 	flow_history_stats(history, &stats);
 	flow_watch_stats(recorder->watch, &watched);
-	return json_pack("{s:I, s:o, s:o, s:I, s:o, s:o}", "entries", (json_int_t)stats.entries,
-			 "bytes", show_u64(stats.bytes), "forgotten", show_u64(stats.forgotten),
-			 "reach_seconds", ago(clock_monotonic_ns(), flow_history_reach(history)),
+	return json_pack("{s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:o}", "entries",
+			 (json_int_t)stats.entries, "missed_seconds", missed_seconds(history, 0),
+			 "file", file_document(recorder), "bytes", show_u64(stats.bytes),
+			 "forgotten", show_u64(stats.forgotten), "reach_seconds",
+			 ago(flow_history_clock(clock_monotonic_ns()), flow_history_reach(history)),
 			 "looked_up", show_u64(watched.looked_up), "walks",
 			 show_u64(watched.walks));
 }
@@ -358,7 +385,7 @@ static bool read_seconds(const json_t *args, const char *key, json_int_t most, j
 static int read_question(struct suggestion *suggestion, const json_t *args, json_int_t *ret_seconds,
 			 struct error *error)
 {
-	uint64_t now = clock_monotonic_ns();
+	uint64_t now = flow_history_clock(clock_monotonic_ns());
 	json_int_t since;
 
 	if (!read_seconds(args, "seconds", SECONDS_MAX, ret_seconds))
@@ -377,8 +404,7 @@ static int read_question(struct suggestion *suggestion, const json_t *args, json
 	if (suggestion->watches)
 		suggestion->since_ns = now;
 	else if (since >= 0)
-		suggestion->since_ns =
-			(uint64_t)since < now / SECOND_NS ? now - (uint64_t)since * SECOND_NS : 1;
+		suggestion->since_ns = now - (uint64_t)since * SECOND_NS;
 	return suggestion->pod ? find_workload(suggestion, error) : 0;
 }
 

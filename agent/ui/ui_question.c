@@ -18,6 +18,9 @@
 #define TRY_SECONDS_DEFAULT 10
 #define TRY_SECONDS_MAX	    60
 #define ARGUMENTS_MAX	    64
+/* Nothing is answered before they are over. */
+#define WATCH_SECONDS_DEFAULT 10
+#define WATCH_SECONDS_MAX     20
 
 enum form { FORM_TEXT, FORM_NUMBER, FORM_TEXTS };
 
@@ -53,6 +56,11 @@ static const struct operation operations[] = {
 	 .operation = "drops",
 	 .has_filter = true,
 	 .arguments = {{"since_seconds", FORM_NUMBER, 0, INT32_MAX}}},
+	/* The kernel's tracepoint is attached as long as the question waits for its answer. */
+	{.name = "kernel-drops",
+	 .operation = "drops.kernel",
+	 .has_filter = true,
+	 .arguments = {{"seconds", FORM_NUMBER, WATCH_SECONDS_DEFAULT, WATCH_SECONDS_MAX}}},
 	{.name = "explain",
 	 .operation = "explain",
 	 .arguments = {{"from", FORM_TEXT, 0, 0},

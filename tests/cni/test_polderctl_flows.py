@@ -181,9 +181,11 @@ class Filters(Case):
 
     def test_options_become_the_filter(self):
         words = ["--pod", "demo/cli", "--pod", "demo/web", "-n", "demo", "--from", "10.0.0.0/8", "--to", "demo/web", "--ip", "fd00::5",
-                 "--port", "80", "--port", "8000-8100", "--proto", "udp", "--verdict", "allow", "--policy", "demo/web"]
+                 "--port", "80", "--port", "8000-8100", "--proto", "udp", "--verdict", "allow", "--policy", "demo/web",
+                 "--process", "curl", "--process", "/usr/bin/wget", "--uid", "1000"]
         wanted = {"pod": ["demo/cli", "demo/web"], "namespace": ["demo"], "from": ["10.0.0.0/8"], "to": ["demo/web"], "ip": ["fd00::5"],
-                  "port": ["80", "8000-8100"], "proto": ["udp"], "verdict": ["allow"], "policy": ["demo/web"]}
+                  "port": ["80", "8000-8100"], "proto": ["udp"], "verdict": ["allow"], "policy": ["demo/web"],
+                  "process": ["curl", "/usr/bin/wget"], "uid": ["1000"]}
         self.assertEqual(self.asked("flow", "list", *words)["filter"], wanted)
         self.assertEqual(self.asked("monitor", *words)["filter"], wanted)
         self.assertEqual(self.asked("drop", "list", "--reason", "source_ip")["filter"], {"reason": ["source_ip"]})
@@ -208,7 +210,8 @@ class Filters(Case):
         for words in [["flow", "list", "--last", "0"], ["flow", "list", "--last", "x"], ["flow", "list", "--last", "5", "--sort", "bytes"],
                       ["flow", "list", "--sort", "bytes", "--limit", "0"], ["flow", "list", "--since", "-5"], ["monitor", "--last", "1001"],
                       ["monitor", "--since", "tomorrow"], ["flow", "list", "--watch=0"], ["drop", "list", "--since", "2h"],
-                      ["drop", "list", "--port", "80"], ["pod", "list", "--pod", "a/b"], ["flow", "list", "--sort", "age"]]:
+                      ["drop", "list", "--port", "80"], ["drop", "list", "--uid", "0"], ["drop", "list", "--process", "curl"],
+                      ["pod", "list", "--pod", "a/b"], ["flow", "list", "--sort", "age"]]:
             code, out, err = self.run_ctl(*words)
             self.assertEqual((code, out), (2, ""), words)
             self.assertTrue(err.startswith("polderctl: "), words)
@@ -265,6 +268,12 @@ class Reconnect(Case):
         answers = [Stream([begin(), DROP, DROP], ends=True), Stream([begin(dropped_packets=0, lost_events=0), DROP])]
         _, _, err = self.follow(answers)
         self.assertIn("not known", err)
+
+    def test_what_a_masqueraded_packet_left_with_is_told(self):
+        drop = {**DROP, "type": "kernel_drop", "reason": "kernel:QDISC_DROP", "place": "node", "masqueraded": {"ip": "192.0.2.1", "port": 20345}}
+        self.serve(lambda operation, args: Stream([begin(), drop, {**drop, "masqueraded": None}], ends=True))
+        lines = self.run_ctl("monitor", "--no-reconnect", "--kernel")[1].splitlines()
+        self.assertEqual(["masqueraded as 192.0.2.1:20345" in line for line in lines], [True, False])
 
     def test_an_agent_that_refuses_is_not_asked_again(self):
         recorder = self.serve(lambda operation, args: Error(22, "filter: no"))

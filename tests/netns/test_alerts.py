@@ -165,7 +165,7 @@ def test_a_connection_from_a_shell_is_told_and_those_of_others_are_not(world):
     node = world.nodes[0]
     wait_until(lambda: not pins(node), "nobody notes processes")
     put(world, "shell", shell={}, subject=subject("client"), rateLimitSeconds=1)
-    assert len(pins(node)) == 11, pins(node)
+    assert len(pins(node)) == 10, pins(node)
     for family in BOTH:
         address = OUTSIDE_IP[family]
         for where in (world.client, world.other):

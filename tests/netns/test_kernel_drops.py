@@ -14,11 +14,13 @@ from lib.monitor import Monitor
 from lib.netns import Namespace, run
 from lib.objects import labels, policy
 from lib.runner import each_family
-from lib.traffic import BOTH, SOCKET_FAMILY, Connection, UdpClient, reach, send_frame, wait_until
+from lib.traffic import BOTH, SOCKET_FAMILY, Connection, UdpClient, ping, reach, send_frame, wait_until
+from lib.world import OUTSIDE_IP
 
 WORLD = {"nodes": 2}
 NOBODY = 9999  # no socket has the port
 SERVED = 8080
+ECHO = 5353
 
 
 def setup(world):
@@ -28,6 +30,7 @@ def setup(world):
     world.closed = world.pod("closed", node=world.n1, labels={"app": "closed"})
     world.other = world.pod("other", node=world.n2)
     world.serve(world.server, SERVED)
+    world.serve(world.outside, ECHO, "UDP")
     world.resources.put("policies", policy("closed", labels(app="closed"), policyTypes=["Ingress"]))
     world.policies_in_force()
     for family in BOTH:
@@ -121,6 +124,35 @@ def test_datagram_to_the_node_that_its_firewall_refuses(world, family):
     finally:
         netns.run("nft", "delete", "table", "inet", "refusing")
     assert event["place"] == "node" and event["source"]["pod"] == str(world.client), event
+
+
+@contextlib.contextmanager
+def full_uplink(world):
+    """The queue of the first node's uplink takes no packet."""
+    world.n1.netns.run("tc", "qdisc", "replace", "dev", "eth0", "root", "pfifo", "limit", "0")
+    try:
+        yield
+    finally:
+        world.n1.netns.run("tc", "qdisc", "del", "dev", "eth0", "root")
+
+
+@each_family
+def test_masqueraded_packet_that_the_uplink_has_no_room_for(world, family):
+    """It has the node's address by then: the flow table knows whose it is. The node's own packets are nobody's."""
+    address = OUTSIDE_IP[family]
+    client = UdpClient(world.client, address, ECHO)
+    with contextlib.closing(client), Monitor(world.n1.agent, "--kernel") as monitor:
+        wait_until(lambda: attached(world.n1.agent) and client.state(0.2) == "open" and ping(world.client, address) == "open", "all is well")
+        with full_uplink(world):
+            send(world.n1.netns, address, NOBODY)
+            for proto, act in (("udp", client.send), ("icmp" if family == 4 else "icmpv6", lambda: ping(world.client, address, 0.2))):
+                event = monitor.wait(lambda event, proto=proto: is_kernels(event, "QDISC_DROP", address) and event["proto"] == proto, act)[0]
+                assert (event["source"]["pod"], event["source"]["ip"]) == (str(world.client), world.client.ips[family]), event
+                assert (event["place"], event["link"], event["masqueraded"]["ip"]) == ("node", "eth0", world.n1.ips[family]), event
+                if proto == "udp":
+                    assert event["source"]["port"] == client.sock.getsockname()[1] and event["masqueraded"]["port"] > 0, event
+            told = kernels(monitor)
+    assert not [event for event in told if event["destination"]["port"] == NOBODY], told
 
 
 @each_family

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """polderd's page for browsers: what it answers, and whom it refuses."""
 
+import contextlib
 import json
 import os
 import re
+import select
 import socket
 import stat
 import sys
@@ -224,6 +226,40 @@ def test_flows_drops_and_verdicts_have_their_names(world, family):
     assert told["verdict"] == "denied" and told["policy"] == f"{world.server.ns}/server" and told["agree"], told
 
 
+def attached(agent):
+    """Does the agent hold a program at the tracepoint of the kernel's drops?"""
+    directory = f"/proc/{agent.process.pid}/fdinfo"
+    for name in os.listdir(directory):
+        with contextlib.suppress(FileNotFoundError), open(f"{directory}/{name}", encoding="ascii") as file:
+            if any(line.startswith("tp_name:") and line.split()[1] == "kfree_skb" for line in file):
+                return True
+    return False
+
+
+def kernel_drops(world, family):
+    """The answer to who watches while a pod asks for what nobody serves."""
+    with connect(world) as sock:
+        send(sock, query("kernel-drops", seconds=1, filter__pod=str(world.client)))
+        wait_until(lambda: attached(world.n1.agent), "somebody watches")
+        sock.setblocking(False)
+        while not select.select([sock], [], [], 0.05)[0]:
+            reach(world.client, world.server.ips[family], 8081, proto="UDP", timeout=0.05)
+        sock.settimeout(30)
+        return read(sock).result()
+
+
+@each_family
+def test_the_kernels_drops_are_counted_while_somebody_waits_for_them_and_no_longer(world, family):
+    assert not attached(world.n1.agent)
+    told = kernel_drops(world, family)
+    assert told["type"] == "end" and [row for row in told["answer"]["drops"] if row["reason"] == "kernel:NO_SOCKET" and row["pod"] == str(world.server)], told
+    wait_until(lambda: not attached(world.n1.agent), "nobody watches")
+    with connect(world) as sock:
+        send(sock, query("kernel-drops", seconds=20))
+        wait_until(lambda: attached(world.n1.agent), "somebody watches")
+    wait_until(lambda: not attached(world.n1.agent), "who has hung up does not watch")
+
+
 def fields(value, path=""):
     """The names of all members, of lists the first entry's; what is null has none. Names of labels are anybody's."""
     if isinstance(value, list):
@@ -247,6 +283,7 @@ def test_what_the_browsers_tests_answer_has_the_fields_of_real_answers(world):
     real["drops"] = ask(world, query("drops", filter__policy=f"{world.server.ns}/server")).result()
     real["policy"] = ask(world, query("policy", name=f"{world.server.ns}/server")).result()
     real["explain"] = ask(world, query("explain", **{"from": str(world.stranger), "to": str(world.server), "proto": "tcp", "port": "8080"})).result()
+    real["drops.kernel"] = kernel_drops(world, V4)
     made = data.answers(many=False, hostile=False)
     with Connection(world.client, world.server.ips[V4], 8080) as connection:
         connection.ask()
@@ -267,7 +304,8 @@ def test_what_makes_no_sense_is_refused_with_a_reason(world):
                          (query("flows", filter__port="x"), "filter port"), (query("flows", filter__nonsense="x"), "nonsense"),
                          (query("flows", sort="name"), "sort"), ("/api/policy?name=%ff%fe", "not UTF-8"), ("/api/policy?name=a%00b", "NUL"),
                          (query("explain", to="x/y"), "from is missing"), ("/api/flows?" + "&".join(["filter.pod=a/b"] * 65), "64"),
-                         (query("drops", since_seconds=99999), "since")):
+                         (query("drops", since_seconds=99999), "since"), (query("kernel-drops", seconds=21), "from 0 to 20"),
+                         (query("kernel-drops", seconds=0), "seconds"), (query("kernel-drops", filter__policy="a/b"), "have no policy")):
         refused = ask(world, path)
         assert refused.status == 400 and reason in refused.error(), (path, refused.status, refused.body)
     assert ask(world, "/api/flows?filter.pod=" + "a" * 20000).status in (400, 414, 431)

@@ -189,6 +189,34 @@ def test_events_have_the_process_of_what_is_opened_and_of_what_is_dropped(world)
             check(event("drop", talker)["source"]["process"], talker)
 
 
+@each_family
+def test_flows_and_events_are_filtered_by_process_and_user(world, family):
+    def listed(talker, *words):
+        return [flow for flow in world.agent.ctl_json("flow", "list", "--limit", "10000", *words) if flow["source_port"] == talker.port]
+    file = os.path.basename(os.path.realpath(sys.executable))
+    with Monitor(world.agent, "--flows", "--process", "wanted", "--uid", "1234") as monitor:
+        # Somebody who is let through says that it listens.
+        def speak():
+            with Talker(world.n1, world.client, "tcp", world.server.ips[family], 8080, comm=b"wanted", uid=1234) as one:
+                one.answered()
+        monitor.wait(lambda event: event.get("type") == "flow", speak)
+        with Talker(world.n1, world.client, "tcp", world.server.ips[family], 8080, comm=b"wanted", uid=4321) as other, \
+             Talker(world.n1, world.client, "tcp", world.server.ips[family], 8080, comm=b"wanted", uid=1234) as talker:
+            for one in (other, talker):
+                opened(world, one.answered())
+            monitor.wait(lambda event: event.get("type") == "flow" and event["source"]["port"] == talker.port)
+            assert all(event["source"]["process"]["uid"] == 1234 for event in monitor.events() if event.get("type") == "flow"), monitor.events()
+            for words in (["--process", "wanted"], ["--uid", "1234"], ["--process", "wanted", "--uid", "1234"], ["--process", file],
+                          ["--process", "none", "--process", "wanted", "--sort", "bytes"], ["--process", "wanted", "--since", "1h"]):
+                assert listed(talker, *words), words
+            for words in (["--process", "none"], ["--uid", "4321"], ["--process", "none", "--uid", "1234"]):
+                assert not listed(talker, *words), words
+            assert not listed(other, "--process", "wanted", "--uid", "1234") and listed(other, "--uid", "4321")
+    with Monitor(world.agent, "--flows", "--process", "wanted", "--uid", "4321", "--last", "1000") as monitor:
+        monitor.wait(lambda event: event.get("type") == "flow" and event["source"]["port"] == other.port)
+        assert all(event["source"]["process"]["uid"] == 4321 for event in monitor.events() if event.get("type") == "flow"), monitor.events()
+
+
 def test_an_event_of_before_is_not_a_later_processes(world):
     with Monitor(world.agent, "--flows", "--port", "9095") as monitor:
         wait_until(lambda: reach(world.client, world.server.ips[V4], 9095, timeout=0.1) and monitor.events(), "an event")
@@ -234,13 +262,16 @@ def programs(world):
 
 
 def test_off_it_leaves_nothing_and_on_again_it_begins_anew(world):
-    assert len(pins(world.n1)) == 11, pins(world.n1)
+    assert len(pins(world.n1)) == 10, pins(world.n1)
     assert "process_tcp" in programs(world)
     with Talker(world.n1, world.client, "tcp", world.server.ips[V4], 8080) as talker:
         check(opened(world, talker.answered())["source_process"], talker)
         world.config.reload("processes: false instead of true", processes=False)
         assert pins(world.n1) == [] and "process_" not in run(["bpftool", "cgroup", "show", world.n1.cgroup]).stdout
         assert "source_process" not in opened(world, talker)
+        for words in (["flow", "list", "--uid", "0"], ["monitor", "--process", "curl"], ["drop", "list", "--kernel", "--for", "1s", "--uid", "0"]):
+            done = world.agent.ctl(*words, check=False)
+            assert done.returncode == 1 and '"processes": true' in done.stderr, done
         world.config.reload("processes: true instead of false", processes=True)
         assert "source_process" not in opened(world, talker)
     with Talker(world.n1, world.client, "tcp", world.server.ips[V4], 8080) as talker:
@@ -253,13 +284,13 @@ def test_a_start_without_it_takes_the_programs_of_an_earlier_agent_away(world):
     world.agent.start()
     assert pins(world.n1) == []
     world.config.reload("processes: true instead of false", processes=True)
-    assert len(pins(world.n1)) == 11
+    assert len(pins(world.n1)) == 10
 
 
 def test_programs_that_somebody_detached_are_attached_again(world):
     for name in ("process_tcp", "process_exec"):
         os.unlink(os.path.join(world.n1.bpffs, "v7", "links", name))
-    wait_until(lambda: len(pins(world.n1)) == 11, "they are pinned again")
+    wait_until(lambda: len(pins(world.n1)) == 10, "they are pinned again")
     with Talker(world.n1, world.client, "tcp", world.server.ips[V4], 8080) as talker:
         check(opened(world, talker.answered())["source_process"], talker)
 
@@ -288,5 +319,5 @@ def test_where_another_program_stands_alone_the_status_says_why_and_none_is_left
 
 def test_a_value_that_is_neither_changes_nothing(world):
     world.config.reload("everything stays as it is", processes="sometimes")
-    assert len(pins(world.n1)) == 11
+    assert len(pins(world.n1)) == 10
     world.config.write(processes=True)

@@ -220,8 +220,35 @@ def test_events_that_were_withheld_are_looked_for_in_the_flow_table(world):
     assert "events were not told, and looked for in the flow table instead" in text, text
 
 
+def test_with_a_file_the_history_outlives_polderd_and_what_is_good_of_it_damage(world):
+    path = os.path.join(world.n1.agent.options["state-dir"], "flow-history")
+    restart(world, flow_history_file=path, events_per_second="10000")
+    gone = world.pod("gone", "demo", labels={"app": "gone"})
+    for family in BOTH:
+        world.expect((gone, world.web.ips[family], 9090, "open"))
+    listed = lambda: [line for line in world.n1.agent.ctl("flow", "history", "demo").stdout.splitlines() if "app=gone" in line]
+    wait_until(lambda: len(listed()) >= 2, "both ends are told")
+    gone.delete()
+    before = listed()
+    world.n1.agent.restart()
+    # The flow table has nothing of the pod any more.
+    assert len(listed()) == len(before), (before, listed())
+    told = world.n1.agent.ctl("flow", "history", "demo").stderr
+    assert "no polderd watched" in told, told
+    assert history(world)["missed_seconds"] > 0 and history(world)["file"]["problem"] == "", history(world)
+    assert "no polderd watched" in suggest(world, "demo", "--enough", "0")
+    world.n1.agent.stop()
+    with open(path, "r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        file.write(b"\0" * 100)
+    world.n1.agent.start()
+    told = history(world)
+    assert told["file"]["left_out"] + told["file"]["cut_off"] > 0 and told["entries"] > 0 and told["missed_seconds"] == 0, told
+    assert listed(), "what is good is there"
+
+
 def test_without_a_history_the_flow_table_alone_is_told(world):
-    restart(world, flow_history="0", events_per_second="10000")
+    restart(world, flow_history="0", flow_history_file="none", events_per_second="10000")
     make_traffic(world)
     text = suggest(world, "demo", "--enough", "0")
     assert "no history is kept (flow-history)" in text and "suggested-web" in policies_of(text), text

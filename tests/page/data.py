@@ -93,6 +93,17 @@ def drops(documents, hostile):
                          'remedy': 'What the policies of the destination say. polderctl explain says why.'}]}
 
 
+def kernel_drops(documents, hostile):
+    ends = [(f"{pod['namespace']}/{pod['name']}", pod['ips'][0]) for pod in documents]
+    rows = [(ends[0], ends[4 % len(ends)], 'kernel:NO_SOCKET', 12), (ends[-1], ends[1], HOSTILE[0] if hostile else 'kernel:SOCKET_RCVBUFF', 3)]
+    return {'type': 'end', 'answer': {
+        'since': SINCE, 'lost_events': 0, 'limited_events': 0, 'rows_left_out': 0, 'counted': True, 'kernel': True,
+        'drops': [{'reason': reason, 'direction': 'to_pod', 'pod': target[0], 'policy': '', 'packets': packets, 'seconds': 3, 'last': SINCE,
+                   'example': event(source, target, reason)} for source, target, reason, packets in rows],
+        'reasons': [{'reason': reason, 'direction': '', 'packets': packets, 'told': packets, 'means': 'nothing listens on the port', 'remedy': 'Start the server.'}
+                    for _, _, reason, packets in rows]}}
+
+
 def policies(hostile):
     names = [('shop', 'web-allow'), ('payments', 'db')] + ([('shop', name) for name in HOSTILE] if hostile else [])
     made = [{'kind': 'NetworkPolicy', 'namespace': namespace, 'name': name, 'tier': 'NetworkPolicy', 'types': ['Ingress'], 'selected_pods': 2, 'rules': 1}
@@ -150,5 +161,5 @@ def answers(many=True, hostile=True):
                  'backends': [{'address': addresses(0)[0], 'port': 8080, 'state': 'active'}], 'local_backends': [], 'service_port': 80}
                 for namespace in NAMESPACES for app in ('web', 'api')]
     return {'status': {'node': HOSTILE[1] if hostile else 'node1', 'node_ips': ['192.0.2.1', '2001:db8::1']}, 'pods': documents, 'nodes': [], 'services': services,
-            'flows': flows(documents) if many else few_flows(documents), 'drops': drops(documents, hostile), 'policies': policies(hostile), 'policy': policy(hostile), 'latency': latency(),
+            'flows': flows(documents) if many else few_flows(documents), 'drops': drops(documents, hostile), 'drops.kernel': kernel_drops(documents, hostile), 'policies': policies(hostile), 'policy': policy(hostile), 'latency': latency(),
             'explain': explained(), 'policy.try': tried()}

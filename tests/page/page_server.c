@@ -17,9 +17,9 @@
 
 static const char *directory;
 
-static const char *const operations[] = {"status",   "pods",	"nodes",     "services",
-					 "policies", "policy",	"flows",     "drops",
-					 "explain",  "latency", "policy.try"};
+static const char *const operations[] = {"status",   "pods",	"nodes",      "services",
+					 "policies", "policy",	"flows",      "drops",
+					 "explain",  "latency", "policy.try", "drops.kernel"};
 
 /* Read again only if it is another file: 10,000 flows take a while. */
 static json_t *load(const char *operation)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Flows and drops, filtered by the agent.
 import {ask} from './api.js';
-import {ago, basis, bytes, choice, count, definitions, el, endpoint, field, pod, seconds, swap, table, text} from './common.js';
+import {ago, basis, bytes, choice, count, definitions, el, endpoint, failure, field, pod, seconds, swap, table, text} from './common.js';
 import {LongTable} from './table.js';
 
 const LIMITS = [['1000', '1,000 flows'], ['10000', '10,000 flows']];
@@ -118,15 +118,101 @@ export function dropsTable(caption, drops) {
 		drop.pod.includes('/') ? pod(drop.pod) : drop.pod, drop.policy.split(',').join(', '), count(drop.packets), ago(drop.last), exampleOf(drop)]));
 }
 
+const WATCH_SECONDS = 10, BETWEEN_MS = 1000;
+
+// What the kernel dropped is counted only while somebody watches: while the button is pressed and the tab is shown. Nobody else has polderd attach its program.
+class KernelDrops {
+	// filter(): of which pod or namespace.
+	constructor(filter) {
+		this.filter = filter;
+		this.button = el('button', {type: 'button', 'aria-pressed': 'false', onclick: () => (this.on ? this.end() : this.begin())}, 'Watch');
+		this.list = el('div', {'aria-live': 'polite'});
+		this.element = el('section', {}, el('h3', {}, 'What the kernel drops'),
+			el('p', {class: 'faint'}, 'Packets of pods that Polder let go, with the reason of the kernel. They are counted only while they are watched here.'), this.button, this.list);
+		this.seen = () => (document.hidden ? this.asking?.abort() : this.watch());
+	}
+
+	begin() {
+		this.on = true;
+		this.button.textContent = 'Stop';
+		this.button.setAttribute('aria-pressed', 'true');
+		document.addEventListener('visibilitychange', this.seen);
+		this.watch();
+	}
+
+	end() {
+		this.on = false;
+		this.button.textContent = 'Watch';
+		this.button.setAttribute('aria-pressed', 'false');
+		document.removeEventListener('visibilitychange', this.seen);
+		this.asking?.abort();
+	}
+
+	// Another filter counts anew.
+	changed() {
+		if (this.on && JSON.stringify(this.filter()) !== this.counted) {
+			this.asking?.abort();
+			this.watch();
+		}
+	}
+
+	reset() {
+		this.counted = JSON.stringify(this.filter());
+		Object.assign(this, {rows: new Map(), reasons: new Map(), seconds: 0, missing: 0});
+		this.list.replaceChildren(el('p', {}, `Watching: the first answer comes after ${WATCH_SECONDS} seconds`));
+	}
+
+	async watch() {
+		const mine = this.asking = new AbortController();
+		if (JSON.stringify(this.filter()) !== this.counted)
+			this.reset();
+		try {
+			while (this.asking === mine && !mine.signal.aborted) {
+				const told = await ask('kernel-drops', {seconds: WATCH_SECONDS, filter: this.filter()}, mine.signal);
+				if (told.type !== 'end')
+					throw new Error(told.reason);
+				this.take(told.answer);
+				await new Promise((done) => setTimeout(done, BETWEEN_MS));
+			}
+		} catch (error) {
+			if (error.name === 'AbortError' || this.asking !== mine)
+				return;
+			this.end();
+			this.counted = null;
+			this.list.replaceChildren(failure(error));
+		}
+	}
+
+	take(answer) {
+		const add = (map, key, one) => map.set(key, {...one, packets: one.packets + (map.get(key)?.packets ?? 0)});
+		answer.drops.forEach((drop) => add(this.rows, `${drop.reason} ${drop.direction} ${drop.pod}`, drop));
+		answer.reasons.forEach((reason) => add(this.reasons, reason.reason, reason));
+		this.seconds += WATCH_SECONDS;
+		this.missing += answer.lost_events + answer.limited_events;
+		swap(this.list, dropsTable(`Dropped by the kernel in ${seconds(this.seconds)} of watching`, most(this.rows)),
+			this.missing ? el('p', {class: 'faint'}, `${count(this.missing)} packets had no room or were over the rate limit: they are in the numbers of the reasons alone`) : '',
+			table('The same by reason', ['Reason', 'Packets', 'Meaning', 'What to do'],
+				most(this.reasons).map((reason) => [reason.reason, count(reason.packets), reason.means, reason.remedy])));
+	}
+}
+
+const most = (map) => [...map.values()].sort((a, b) => b.packets - a.packets);
+
 export class DropsView {
 	constructor(parts, context) {
 		const preset = parts.length > 1 ? {[parts[0]]: parts[1]} : {};
 		this.form = filterForm(DROP_FILTERS, preset, [choice('Within', 'since', TIMES.map(([key, name]) => [key, key ? name : 'since polderd started']), '')], () => context.again());
 		this.list = el('div');
-		this.element = el('section', {}, el('h2', {}, 'Drops'), this.form, this.list);
+		this.kernel = new KernelDrops(() => filterOf(this.form, ['pod', 'namespace']));
+		this.element = el('section', {}, el('h2', {}, 'Drops'), this.form, this.list, this.kernel.element);
+	}
+
+	end() {
+		this.kernel.end();
 	}
 
 	async refresh(signal) {
+		this.kernel.changed();
 		const told = await ask('drops', {since_seconds: new FormData(this.form).get('since'), filter: filterOf(this.form, DROP_FILTERS.map(([name]) => name))}, signal);
 		const missing = told.lost_events + told.limited_events;
 		swap(this.list, dropsTable(`Dropped since ${text(told.since)}`, told.drops),

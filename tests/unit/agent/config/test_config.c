@@ -305,6 +305,9 @@ static void refuses_bad_values_and_says_what_is_allowed(void)
 	CU_ASSERT(refused(NULL, OPTIONS("--max-service-cells", "16380"),
 			  OPTIONS("--maglev-table-size 16381 is more than --max-service-cells "
 				  "16380")));
+	CU_ASSERT(refused(NULL, OPTIONS("--flow-history-file", "/a"),
+			  OPTIONS("flow-history-file", "/a", "no history")));
+	CU_ASSERT(option_refused("--flow-history-file", "", "path"));
 	CU_ASSERT(option_refused("--stack-mark", "0", "one bit set"));
 	CU_ASSERT(option_refused("--stack-mark", "0x11", "one bit set"));
 	CU_ASSERT(option_refused("--stack-mark", "-1", "one bit set"));

@@ -66,8 +66,23 @@ static const struct compiled_selection *isolation(const struct polder_addr *addr
 	return is_addr(addr, "10.0.0.3") && !egress ? &selection : NULL;
 }
 
-static const struct event_names names = {
-	.pod = name_pod, .service = name_service, .rule = name_rule, .isolation = isolation};
+/* curl of the user 1000 at demo/cli, nginx of the user 0 at demo/web. */
+static json_t *name_process(const struct event_socket *socket, void *data)
+{
+	if (is_addr(&socket->local, "10.0.0.2") && socket->local_port_be == htons(40000) &&
+	    is_addr(&socket->remote, "10.96.0.1"))
+		return json_pack("{s:s, s:i, s:s}", "comm", "curl", "uid", 1000, "executable",
+				 "/usr/bin/curl.real");
+	if (is_addr(&socket->local, "10.0.0.3") && socket->local_port_be == htons(8080))
+		return json_pack("{s:s, s:i}", "comm", "nginx: worker", "uid", 0);
+	return NULL;
+}
+
+static const struct event_names names = {.pod = name_pod,
+					 .service = name_service,
+					 .rule = name_rule,
+					 .isolation = isolation,
+					 .process = name_process};
 
 /* demo/cli to the Service shop/front, whose endpoint is demo/web; denied by demo/web's rule. */
 static struct flow_subject subject_new(void)
@@ -189,6 +204,41 @@ static void each_key_is_matched(void)
 			fprintf(stderr, "%s\n", kept[i]);
 			CU_FAIL("let through");
 		}
+}
+
+static void processes_are_matched_by_name_file_and_user_of_one_end(void)
+{
+	static const char *const through[] = {
+		"{\"process\": \"curl\"}",
+		"{\"process\": \"curl.real\"}",
+		"{\"process\": \"/usr/bin/curl.real\"}",
+		"{\"process\": \"nginx: worker\"}", /* behind the Service */
+		"{\"process\": [\"wget\", \"curl\"]}",
+		"{\"uid\": \"1000\"}",
+		"{\"uid\": \"0\"}",
+		"{\"process\": \"curl\", \"uid\": [\"5\", \"1000\"]}",
+		"{\"process\": \"curl\", \"proto\": [\"tcp\", \"icmp\"]}",
+	};
+	static const char *const kept[] = {
+		"{\"process\": \"cur\"}",
+		"{\"process\": \"bin/curl.real\"}",
+		"{\"process\": \"/usr/bin/\"}",
+		"{\"uid\": \"100\"}",
+		"{\"process\": \"curl\", \"uid\": \"0\"}", /* one of each end */
+		"{\"process\": \"curl\", \"pod\": \"demo/none\"}",
+	};
+	struct flow_subject subject = subject_new();
+
+	for (size_t i = 0; i < COUNT(through); i++)
+		if (!lets_through(through[i], &subject))
+			CU_FAIL("kept back");
+	for (size_t i = 0; i < COUNT(kept); i++)
+		if (lets_through(kept[i], &subject))
+			CU_FAIL("let through");
+	/* Nothing is known of it. */
+	subject.from.port_be = htons(40001);
+	CU_ASSERT(!lets_through("{\"uid\": \"1000\"}", &subject));
+	CU_ASSERT(!lets_through("{\"process\": \"curl\"}", &subject));
 }
 
 static void both_families_are_told_apart(void)
@@ -348,6 +398,14 @@ static void what_makes_no_sense_is_refused_in_words(void)
 		{"{\"proto\": \"icmp\", \"port\": \"80\"}", "no ports"},
 		{"{\"verdict\": \"allow\", \"reason\": \"martian_source\"}", "no reason"},
 		{"{\"from\": \"10.0.0.1\", \"to\": \"fd00::1\"}", "IPv4"},
+		{"{\"process\": \"\"}", "text"},
+		{"{\"uid\": \"root\"}", "number"},
+		{"{\"uid\": \"-1\"}", "number"},
+		{"{\"uid\": \"4294967296\"}", "number"},
+		{"{\"uid\": \"18446744073709551616\"}", "number"},
+		{"{\"uid\": 0}", "text"},
+		{"{\"uid\": \"0\", \"proto\": \"icmp\"}", "tcp or udp"},
+		{"{\"process\": \"a\", \"proto\": [\"sctp\", \"47\"]}", "tcp or udp"},
 	};
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
@@ -384,6 +442,7 @@ int main(void)
 	static const struct unit_test tests[] = {
 		UNIT_TEST(no_filter_lets_everything_through),
 		UNIT_TEST(each_key_is_matched),
+		UNIT_TEST(processes_are_matched_by_name_file_and_user_of_one_end),
 		UNIT_TEST(both_families_are_told_apart),
 		UNIT_TEST(a_default_deny_is_each_policys_that_isolates),
 		UNIT_TEST(a_cluster_policy_has_a_name_alone),
