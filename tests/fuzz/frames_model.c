@@ -177,16 +177,18 @@ static bool answers_taken(struct model *model, const struct ends *answer, const 
 	return false;
 }
 
-/* Has a Service been asked from this port by what was too big or on its last hop? Its flow may have
- * any endpoint. */
-static bool asked_in_vain(const struct model *model, const struct ends *in)
+/* Has a Service, or the endpoint itself, been asked from this port by what was too big or on its
+ * last hop? The Service's flow may have any endpoint. */
+static bool asked_in_vain(const struct model *model, const struct ends *in, const struct ends *out)
 {
 	for (size_t i = 0; i < model->given_up_count && i < GIVEN_UP_MAX; i++) {
 		const struct ends *opener = &model->given_up[i];
 
 		if (opener->zone == in->zone && opener->proto == in->proto &&
 		    opener->sport == in->sport && addr_same(&opener->source, &in->source) &&
-		    (is_service(&opener->destination) || is_served(opener)))
+		    (is_service(&opener->destination) || is_served(opener) ||
+		     (opener->dport == out->dport &&
+		      addr_same(&opener->destination, &out->destination))))
 			return true;
 	}
 	return false;
@@ -224,8 +226,8 @@ static const char *check_source(struct model *model, const struct ends *in, cons
 	 * apart. */
 	if (same_ends(&answer, in))
 		return in_range(out->sport) ? NULL : "a source port that is not in the range";
-	return in_range(out->sport) &&
-			       (answers_taken(model, &answer, in, true) || asked_in_vain(model, in))
+	return in_range(out->sport) && (answers_taken(model, &answer, in, true) ||
+					asked_in_vain(model, in, out))
 		       ? NULL
 		       : "a source port that is translated without need";
 }
