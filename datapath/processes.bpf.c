@@ -265,21 +265,28 @@ static __always_inline void connecting(struct bpf_sock_ops *ctx)
 	bpf_map_update_elem(&process_flows, &key, &note, BPF_ANY);
 }
 
-/* Whoever bound the port is taken for the one who answers there. */
+/* Whoever bound the port is taken for the one who answers there. One that was bound before anybody
+ * looked, or never, is nobody's, but it listens. */
 static __always_inline void listening(struct bpf_sock_ops *ctx)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
-	const struct process_note *note = bpf_map_lookup_elem(&process_sockets, &cookie);
+	const struct process_note *known = bpf_map_lookup_elem(&process_sockets, &cookie);
 	struct process_key key = {.proto = IPPROTO_TCP};
+	struct process_note note = {};
 	struct polder_addr local;
 
-	if (!note)
-		return;
+	if (known) {
+		note = *known;
+	} else {
+		note.socket = cookie;
+		note.netns = bpf_get_netns_cookie(ctx);
+		note.since_ns = bpf_ktime_get_boot_ns();
+	}
 	local = local_address(ctx);
-	key.netns = note->netns;
+	key.netns = note.netns;
 	key.local = bound_address(&local);
 	key.local_port_be = bpf_htons(ctx->local_port);
-	bpf_map_update_elem(&process_ports, &key, note, BPF_ANY);
+	bpf_map_update_elem(&process_ports, &key, &note, BPF_ANY);
 	bpf_map_delete_elem(&process_sockets, &cookie);
 }
 

@@ -37,8 +37,9 @@ struct process_note {
 	__u64 since_ns; /* since boot, sleep included: processes' start times are told by that clock
 			 */
 	__u64 cgroup;	/* number in the cgroup2 hierarchy */
-	__u32 pid;	/* of the process, not of the thread; of the node's first PID namespace */
-	__u32 uid;	/* of the node's first user namespace, as gid */
+	__u32 pid; /* of the process, not of the thread; of the node's first PID namespace. 0: of
+		      one that listens nobody knows who bound it */
+	__u32 uid; /* of the node's first user namespace, as gid */
 	__u32 gid;
 	__u32 pad;
 	char comm[PROCESS_COMM]; /* of the thread; whatever the process wants to be called */

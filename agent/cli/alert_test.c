@@ -23,8 +23,8 @@ struct replay {
 	struct object_list objects;
 	struct alerts *alerts;
 	uint64_t now_ns; /* of the recording: since 1970 */
-	uint64_t events, lost, told;
-	bool unknown_labels, has_selectors, has_volume;
+	uint64_t events, lost, told, unknown_processes;
+	bool unknown_labels, has_selectors, has_volume, has_listener;
 };
 
 /* ---------------------------------------------------------------- objects */
@@ -63,8 +63,10 @@ static int take_rules(struct replay *replay)
 			return -ENOMEM;
 		rules++;
 		replay->has_volume |= rule->alert == ALERT_VOLUME;
-		replay->has_selectors |=
-			rule->pod_selector.count > 0 || rule->alert == ALERT_NEW_PEER;
+		replay->has_listener |= rule->alert == ALERT_NEW_LISTENER;
+		replay->has_selectors |= rule->pod_selector.count > 0 ||
+					 rule->alert == ALERT_NEW_PEER ||
+					 rule->alert == ALERT_NEW_PROCESS;
 	}
 	if (rules)
 		return 0;
@@ -199,6 +201,17 @@ static bool read_end(struct replay *replay, const json_t *end, char namespace[AL
 	return true;
 }
 
+/* Whose connection it is. False: the event does not say. */
+static bool read_process(const json_t *event, struct alert_process *ret)
+{
+	*ret = (struct alert_process){.pid = (uint32_t)field_number(event, "source.process.pid"),
+				      .uid = (uint32_t)field_number(event, "source.process.uid"),
+				      .comm = field_text(event, "source.process.comm")};
+	if (*field_text(event, "source.process.executable"))
+		ret->executable = field_text(event, "source.process.executable");
+	return ret->pid != 0;
+}
+
 /* A drop for another reason than policy is no connection that somebody wanted. */
 static bool is_opening(const json_t *event)
 {
@@ -211,6 +224,7 @@ static int replay_opening(struct replay *replay, const json_t *event)
 {
 	char from[ALERT_NAME_MAX], to[ALERT_NAME_MAX], backend[ALERT_NAME_MAX];
 	struct alert_opening opening = {.denied = strcmp(field_text(event, "type"), "flow") != 0};
+	struct alert_process process;
 
 	if (!parse_time(field_text(event, "time"), &opening.time_ns))
 		return fail(replay, "time: no time such as 2026-11-22T10:00:00.000001Z");
@@ -231,6 +245,10 @@ static int replay_opening(struct replay *replay, const json_t *event)
 	/* Recorded before there were names of backends: a Service's are pods, as a rule. */
 	if (json_is_object(field(event, "backend")) && !field(event, "backend.pod"))
 		opening.to.inside = opening.service != NULL;
+	if (read_process(event, &process))
+		opening.process = &process;
+	else
+		replay->unknown_processes += opening.from.local;
 	if (opening.time_ns > replay->now_ns)
 		replay->now_ns = opening.time_ns;
 	replay->events++;
@@ -298,10 +316,16 @@ static void tell_gaps(const struct replay *replay)
 			  (unsigned long long)replay->lost);
 	if (replay->has_volume)
 		cli_error("volume was not tested: events have no bytes");
+	if (replay->has_listener)
+		cli_error("newListener was not tested: sockets that listen are no events");
+	if (replay->unknown_processes && alerts_wanted(replay->alerts) & ALERTS_WANT_PROCESSES)
+		cli_error("of %llu connections no process was recorded: newProcess and shell know "
+			  "nothing of them (record with processes on, see docs/observe.md)",
+			  (unsigned long long)replay->unknown_processes);
 	if (replay->unknown_labels && replay->has_selectors)
 		cli_error("some pods are known by name alone: no podSelector matches them, and "
-			  "newPeer takes those of a namespace for one workload; give their Pods "
-			  "in a file");
+			  "newPeer and newProcess take those of a namespace for one workload; "
+			  "give their Pods in a file");
 }
 
 int cli_run_alert_test(struct cli *cli)

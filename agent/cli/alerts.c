@@ -79,6 +79,8 @@ static void print_limits(const json_t *answer)
 		 "room: what a newPeer had learnt of them is learnt again"},
 		{"flows_left_out", "times a flow's bytes found no room: volume alerts know less "
 				   "than was sent"},
+		{"processes_unknown", "connections were opened by processes that nobody has noted: "
+				      "newProcess and shell know nothing of them"},
 		{"lost", "alerts were lost: no memory, or a reader that does not read"},
 	};
 

@@ -298,9 +298,18 @@ static void on_alert_object(const struct object *object, bool deleted, void *dat
 		alert_watch_object(agent->alerts, object, deleted);
 }
 
+static void on_processes_wanted(void *data)
+{
+	agent_note_processes(data);
+}
+
 static int start_alerts(struct agent *agent)
 {
-	const struct alert_watch_env env = {.flows = agent->recorder.env, .store = agent->store};
+	const struct alert_watch_env env = {.flows = agent->recorder.env,
+					    .store = agent->store,
+					    .processes_wanted = on_processes_wanted,
+					    .wanted_data = agent,
+					    .sockets = {show_places, show_listeners, show_process}};
 	int r = alert_watch_open(&env, &agent->alerts);
 
 	if (r == 0)

@@ -240,6 +240,7 @@ void agent_attach_cancel(struct agent *agent, int ifindex);
 /* links.c: pods' programs, and what others may have removed. */
 void agent_tell_sockets(struct agent *agent);
 void agent_measure(struct agent *agent);
+bool agent_wants_processes(const struct agent *agent);
 void agent_note_processes(struct agent *agent);
 /* A pod has been connected: its MAC address may be changed by plugins behind ours. */
 void agent_watch_macs(struct agent *agent);

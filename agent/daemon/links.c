@@ -168,22 +168,26 @@ const struct pods_hooks agent_pods_hooks = {
 
 /* ---------------------------------------------------------------- MAC addresses */
 
-/* The plugins behind ours are done by then, and the container has begun. */
-#define MAC_YOUNG_S	20
-#define MAC_INTERVAL_MS 100
+/* Plugins behind ours in the list run at once. By the end the container has begun. */
+#define MAC_PLUGINS_S	     3
+#define MAC_YOUNG_S	     20
+#define MAC_INTERVAL_MS	     100
+#define MAC_LATE_INTERVAL_MS 1000
 
 static void on_mac_timer(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
+	int64_t age = pods_follow_macs(agent->pods, MAC_YOUNG_S);
 
-	if (!pods_follow_macs(agent->pods, MAC_YOUNG_S))
+	if (age < 0)
 		uv_timer_stop(timer);
+	else if (age > MAC_PLUGINS_S)
+		uv_timer_set_repeat(timer, MAC_LATE_INTERVAL_MS);
 }
 
 void agent_watch_macs(struct agent *agent)
 {
-	if (!uv_is_active((uv_handle_t *)&agent->mac_timer))
-		uv_timer_start(&agent->mac_timer, on_mac_timer, MAC_INTERVAL_MS, MAC_INTERVAL_MS);
+	uv_timer_start(&agent->mac_timer, on_mac_timer, MAC_INTERVAL_MS, MAC_INTERVAL_MS);
 }
 
 /* Later changes are seen by what is dropped: a pod that sends under another address. */
@@ -362,13 +366,22 @@ void agent_measure(struct agent *agent)
 	}
 }
 
-/* Who opens connections is noted if that is wanted. */
+bool agent_wants_processes(const struct agent *agent)
+{
+	return agent->config.processes ||
+	       (agent->alerts && alert_watch_wants_processes(agent->alerts));
+}
+
+/* Who opens connections is noted if that is wanted: by the configuration, or by an alert. Until all
+ * is read what an earlier agent has noted may still be. */
 void agent_note_processes(struct agent *agent)
 {
 	char message[sizeof(agent->processes_note)] = "";
 
-	if (processes_want(agent->datapath, agent->config.processes, message, sizeof(message)) <
-		    0 &&
+	if (!agent->ready && !agent_wants_processes(agent))
+		return;
+	if (processes_want(agent->datapath, agent_wants_processes(agent), message,
+			   sizeof(message)) < 0 &&
 	    strcmp(message, agent->processes_note) != 0)
 		log_warning("links", "processes are not noted: %s; retried every 5 s", message);
 	snprintf(agent->processes_note, sizeof(agent->processes_note), "%s", message);

@@ -78,6 +78,7 @@ static void set_timers(struct agent *agent)
 static void report_ready(struct agent *agent)
 {
 	agent->ready = true;
+	agent_note_processes(agent);
 	agent_doubt_sockets(agent);
 	malloc_trim(0); /* of what reading everything took */
 	log_info("agent", "ready: %zu pods connected, %zu policies, %zu Services",

@@ -113,10 +113,13 @@ static int take_latency(struct agent *agent, struct config *now, char *message, 
 
 static int take_processes(struct agent *agent, struct config *now, char *message, size_t size)
 {
-	int r = processes_want(agent->datapath, now->processes, message, size);
+	bool before = agent->config.processes;
+	int r;
 
-	if (r == 0)
-		agent->config.processes = now->processes;
+	agent->config.processes = now->processes;
+	r = processes_want(agent->datapath, agent_wants_processes(agent), message, size);
+	if (r < 0)
+		agent->config.processes = before;
 	agent_note_processes(agent);
 	return r;
 }

@@ -59,12 +59,11 @@ static int make_rings(void)
 /* 0 or -errno. */
 static int make_maps(struct datapath *d)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, only_read, .map_flags = BPF_F_RDONLY_PROG);
 	LIBBPF_OPTS(bpf_map_create_opts, as_needed, .map_flags = BPF_F_NO_PREALLOC);
 	int fd;
 
 	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, map_names[CAPTURE_FILTERS], sizeof(__u32),
-			    sizeof(struct capture_filter), CAPTURES_MAX, &only_read);
+			    sizeof(struct capture_filter), CAPTURES_MAX, NULL);
 	d->capture_maps[CAPTURE_FILTERS] = fd;
 	if (fd < 0)
 		return -errno;

@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/common/cleanup.h"
 #include "agent/kernel/datapath_internal.h"
 #include "agent/kernel/optional_programs.h"
+
+#define BATCH 256
 
 int processes_want(struct datapath *d, bool wanted, char *message, size_t size)
 {
@@ -75,8 +78,41 @@ bool processes_find(const struct datapath *d, const struct process_end *end,
 		return false;
 	if (end->proto == IPPROTO_UDP)
 		return find_port(d, "process_flows", end, ret);
-	return end->proto == IPPROTO_TCP &&
-	       (find(d, "process_flows", &key, ret) || find_port(d, "process_ports", end, ret));
+	if (end->proto != IPPROTO_TCP)
+		return false;
+	return find(d, "process_flows", &key, ret) ||
+	       (find_port(d, "process_ports", end, ret) && ret->pid);
+}
+
+struct batch {
+	struct process_key keys[BATCH];
+	struct process_note notes[BATCH];
+};
+
+int processes_listeners(const struct datapath *d,
+			void (*visit)(const struct process_key *key,
+				      const struct process_note *note, void *arg),
+			void *arg)
+{
+	CLEANUP(cleanup_free) struct batch *batch = NULL;
+	int fd = datapath_map_fd(d, DATAPATH_PROCESSES, "process_ports"), r = 0;
+	uint32_t at = 0;
+
+	if (fd < 0 || !processes_are_on(d))
+		return 0;
+	batch = malloc(sizeof(*batch));
+	if (!batch)
+		return -ENOMEM;
+	for (bool first = true; r == 0; first = false) {
+		uint32_t got = BATCH;
+
+		if (bpf_map_lookup_batch(fd, first ? NULL : &at, &at, batch->keys, batch->notes,
+					 &got, NULL) < 0)
+			r = -errno;
+		for (uint32_t i = 0; (r == 0 || r == -ENOENT) && i < got; i++)
+			visit(&batch->keys[i], &batch->notes[i], arg);
+	}
+	return r == -ENOENT ? 0 : r;
 }
 
 int processes_executable(const struct datapath *d, const struct process_note *note,

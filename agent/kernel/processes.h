@@ -25,9 +25,15 @@ struct process_end {
 	uint16_t local_port_be, remote_port_be;
 };
 /* The process of a socket there; the one that listens, where the connection was accepted. False:
- * nothing was noted. */
+ * none was noted. */
 bool processes_find(const struct datapath *datapath, const struct process_end *end,
 		    struct process_note *ret);
+/* TCP sockets that listen, or did: the newest at each place. Of one that was not seen to be bound
+ * the note is without a process. 0 or -errno: some may be left out. */
+int processes_listeners(const struct datapath *datapath,
+			void (*visit)(const struct process_key *key,
+				      const struct process_note *note, void *arg),
+			void *arg);
 /* The program file of a process at the time of the note: the one it began last. 0; -ENOENT: nobody
  * saw it begin; -ESTALE: it has begun another one since. */
 int processes_executable(const struct datapath *datapath, const struct process_note *note,

@@ -28,12 +28,15 @@ struct alert_subscriber {
 struct alert_watch {
 	struct alert_watch_env env;
 	struct alerts *alerts;
-	uint32_t wanted;	      /* enum alerts_want */
-	struct event_subscriber *tap; /* NULL: no events are wanted */
-	struct flow_bytes *bytes;     /* NULL: nobody wants to know */
+	uint32_t wanted;		   /* enum alerts_want */
+	struct event_subscriber *tap;	   /* NULL: no events are wanted */
+	struct flow_bytes *bytes;	   /* NULL: nobody wants to know */
+	struct alert_listeners *listeners; /* the same */
 	struct alert_subscriber *subscribers;
 	json_t *kept; /* the oldest first */
 	uint64_t lost;
+	uint64_t unknown_processes;
+	int look_error;	 /* of the last look for listeners */
 	uint64_t untold; /* events, by the programs' counts, as seen so far */
 	unsigned int seconds;
 	struct flows_cursor cursor;
@@ -138,8 +141,31 @@ static void end_of(const struct alert_watch *watch, const struct polder_addr *ad
 				  .inside = end.namespace || end.unknown};
 }
 
+/* The end of who opened it; one that is found may have been noted at any time. */
+static struct event_socket socket_of(const struct flow_opening *seen, bool found)
+{
+	return (struct event_socket){
+		.proto = seen->proto,
+		.local = seen->from,
+		.remote = seen->asked,
+		.local_port_be = htons(seen->from_port),
+		.remote_port_be = htons(seen->asked_port),
+		.time_ns = found ? 0 : seen->time_ns,
+	};
+}
+
+/* Is it a connection of a pod whose process may have been noted, and does an alert want to know? */
+static bool has_process(const struct alert_watch *watch, const struct alert_opening *opening)
+{
+	return watch->wanted & ALERTS_WANT_PROCESSES && opening->from.local &&
+	       (opening->proto == IPPROTO_TCP || opening->proto == IPPROTO_UDP);
+}
+
 static void ask(struct alert_watch *watch, const struct flow_opening *seen, bool found)
 {
+	const struct event_socket socket = socket_of(seen, found);
+	CLEANUP(cleanup_json) json_t *noted = NULL;
+	struct alert_process process;
 	const struct flow_watch_env *env = &watch->env.flows;
 	char service[EVENT_NAME_MAX];
 	struct alert_opening opening = {
@@ -163,6 +189,14 @@ static void ask(struct alert_watch *watch, const struct flow_opening *seen, bool
 	if (env->service(&seen->asked, htons(seen->asked_port), seen->proto, service,
 			 sizeof(service), env->data) == 0)
 		opening.service = service;
+	if (has_process(watch, &opening)) {
+		noted = watch->env.sockets.process(&socket, env->data);
+		watch->unknown_processes += !noted && !found;
+	}
+	if (noted) {
+		alert_process_of(noted, &process);
+		opening.process = &process;
+	}
 	alerts_opening(watch->alerts, &opening);
 }
 
@@ -265,6 +299,18 @@ static uint64_t untold(const struct alert_watch *watch)
 	return counters[COUNTER_EVENTS_LOST] + counters[COUNTER_EVENTS_LIMITED];
 }
 
+static void look_for_listeners(struct alert_watch *watch)
+{
+	int r = alert_listeners_look(watch->listeners);
+
+	if (r < 0 && r != watch->look_error)
+		log_warning("alert",
+			    "sockets that listen cannot be looked through: %s; tried "
+			    "again each second",
+			    strerror(-r));
+	watch->look_error = r;
+}
+
 static void on_time(uv_timer_t *timer)
 {
 	struct alert_watch *watch = timer->data;
@@ -277,6 +323,8 @@ static void on_time(uv_timer_t *timer)
 	watch->untold = now;
 	/* There was no memory for it. */
 	(void)follow(watch);
+	if (watch->listeners)
+		look_for_listeners(watch);
 	if (watch->bytes && watch->seconds % BYTES_EACH == 0 && !watch->walking)
 		begin_walk(watch, false);
 }
@@ -320,10 +368,23 @@ static int count_for(struct alert_watch *watch, uint32_t wanted)
 	return 0;
 }
 
+static int look_for(struct alert_watch *watch, uint32_t wanted)
+{
+	if (!(wanted & ALERTS_WANT_LISTENERS)) {
+		alert_listeners_free(TAKE_PTR(watch->listeners));
+		return 0;
+	}
+	if (!watch->listeners)
+		watch->listeners =
+			alert_listeners_new(&watch->env.flows, &watch->env.sockets, watch->alerts);
+	return watch->listeners ? 0 : -ENOMEM;
+}
+
 /* What is asked for is what the rules that there are need. */
 static int follow(struct alert_watch *watch)
 {
 	uint32_t wanted = alerts_wanted(watch->alerts);
+	bool noted = alert_watch_wants_processes(watch);
 	int r;
 
 	if (wanted == watch->wanted)
@@ -335,9 +396,13 @@ static int follow(struct alert_watch *watch)
 	r = listen_for(watch, wanted);
 	if (r == 0)
 		r = count_for(watch, wanted);
+	if (r == 0)
+		r = look_for(watch, wanted);
 	if (r < 0)
 		return r;
 	watch->wanted = wanted;
+	if (alert_watch_wants_processes(watch) != noted)
+		watch->env.processes_wanted(watch->env.wanted_data);
 	if (!wanted) {
 		uv_timer_stop(&watch->timer);
 		uv_idle_stop(&watch->idle);
@@ -367,6 +432,8 @@ void alert_watch_object(struct alert_watch *watch, const struct object *object, 
 	/* What is open already is looked at as well, and learnt. */
 	if (!deleted && watch->wanted & ALERTS_WANT_FLOWS)
 		look(watch);
+	if (!deleted && watch->listeners)
+		alert_listeners_anew(watch->listeners);
 }
 
 static const struct labels *namespace_labels(const char *name, void *data)
@@ -387,6 +454,16 @@ const struct alerts *alert_watch_alerts(const struct alert_watch *watch)
 uint64_t alert_watch_left_out(const struct alert_watch *watch)
 {
 	return watch->bytes ? flow_bytes_left_out(watch->bytes) : 0;
+}
+
+bool alert_watch_wants_processes(const struct alert_watch *watch)
+{
+	return watch->wanted & (ALERTS_WANT_PROCESSES | ALERTS_WANT_LISTENERS);
+}
+
+uint64_t alert_watch_unknown_processes(const struct alert_watch *watch)
+{
+	return watch->unknown_processes;
 }
 
 uint64_t alert_watch_lost(const struct alert_watch *watch)
@@ -426,6 +503,7 @@ static void on_closed(uv_handle_t *handle)
 		return;
 	alerts_free(watch->alerts);
 	flow_bytes_free(watch->bytes);
+	alert_listeners_free(watch->listeners);
 	json_decref(watch->kept);
 	free(watch);
 }

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "agent/observe/alert_listeners.h"
 #include "agent/observe/flow_watch.h"
 #include "agent/store/store.h"
 #include "policy/alerts/alerts.h"
@@ -17,6 +18,10 @@
 struct alert_watch_env {
 	struct flow_watch_env flows;
 	const struct store *store; /* of namespaces */
+	/* alert_watch_wants_processes() has changed. */
+	void (*processes_wanted)(void *data);
+	void *wanted_data;
+	struct alert_socket_env sockets;
 };
 
 struct alert_watch;
@@ -32,6 +37,10 @@ void alert_watch_object(struct alert_watch *watch, const struct object *object, 
 const struct alerts *alert_watch_alerts(const struct alert_watch *watch);
 /* Flows whose bytes no alert knows of, for want of room, each time. */
 uint64_t alert_watch_left_out(const struct alert_watch *watch);
+/* Do alerts need to know of processes? */
+bool alert_watch_wants_processes(const struct alert_watch *watch);
+/* Connections of pods whose process nobody has noted, of those that alerts wanted to know of. */
+uint64_t alert_watch_unknown_processes(const struct alert_watch *watch);
 /* Told to nobody for want of memory, or without a rule. */
 uint64_t alert_watch_lost(const struct alert_watch *watch);
 

@@ -8,8 +8,8 @@
 #include "agent/kernel/flows.h"
 
 struct flow_opening {
-	struct polder_addr from, asked, to; /* `to`: after translation */
-	uint16_t asked_port, port;	    /* host byte order; 0: none */
+	struct polder_addr from, asked, to;   /* `to`: after translation */
+	uint16_t from_port, asked_port, port; /* host byte order; 0: none */
 	uint8_t proto, zone;
 	bool egress_allowed, ingress_allowed;
 	uint64_t time_ns;

@@ -118,9 +118,10 @@ size_t pods_held_down(const struct pods *pods);
 int pods_repair(struct pods *pods);
 /*
  * Takes over MAC addresses that others have given to pods' interfaces, of pods that were connected
- * in the last `youngest` seconds (0: of all). False: there are none.
+ * in the last `youngest` seconds (0: of all). For how many seconds the last one of them has been
+ * connected; -1: there are none.
  */
-bool pods_follow_macs(struct pods *pods, int64_t youngest);
+int64_t pods_follow_macs(struct pods *pods, int64_t youngest);
 /* Looks for queues of others on the links of all pods, or of one. 0 or -errno. */
 int pods_look_for_queues(struct pods *pods, const struct local_pod *only);
 /* Writes the records that are not there any more. How many. */

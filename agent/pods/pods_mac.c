@@ -50,18 +50,19 @@ int pods_mac_follow(struct pods *pods, struct local_pod *pod)
 	return take_over(pods, pod, mac);
 }
 
-bool pods_follow_macs(struct pods *pods, int64_t youngest)
+int64_t pods_follow_macs(struct pods *pods, int64_t youngest)
 {
-	int64_t now = time(NULL);
-	bool young = false;
+	int64_t now = time(NULL), least = -1;
 
 	for (size_t i = 0; i < pods->count; i++) {
 		struct local_pod *pod = pods->items[i];
+		int64_t age = now > pod->created ? now - pod->created : 0;
 
-		if (youngest && now - pod->created > youngest)
+		if (youngest && age > youngest)
 			continue;
-		young = true;
+		if (least < 0 || age < least)
+			least = age;
 		(void)pods_mac_follow(pods, pod);
 	}
-	return young;
+	return least;
 }

@@ -44,13 +44,12 @@ static const char *copy_path(const struct policy_sync *sync, char path[PATH_MAX]
 }
 
 /* What fails is tried again the next time; that the directory cannot be written is told by those
- * who write more. */
+ * who write more. Whether the copy is still there is for policy_sync_repair_copy(). */
 static void copy_held(struct policy_sync *sync, const char *text)
 {
 	char path[PATH_MAX];
 
-	if (!copy_path(sync, path) ||
-	    (sync->held_copied && strcmp(sync->held_copied, text) == 0 && access(path, F_OK) == 0))
+	if ((sync->held_copied && strcmp(sync->held_copied, text) == 0) || !copy_path(sync, path))
 		return;
 	free(sync->held_copied);
 	sync->held_copied =
@@ -177,8 +176,13 @@ int state_save(struct policy_sync *sync)
 
 void policy_sync_repair_copy(struct policy_sync *sync)
 {
-	if (sync->held_text)
-		copy_held(sync, sync->held_text);
+	char path[PATH_MAX];
+
+	if (!sync->held_text)
+		return;
+	if (copy_path(sync, path) && access(path, F_OK) < 0)
+		free(TAKE_PTR(sync->held_copied));
+	copy_held(sync, sync->held_text);
 }
 
 int policy_sync_save(struct policy_sync *sync)

@@ -339,7 +339,7 @@ static json_t *features(const struct show_sources *sources, const struct show_pr
 	add_feature(list, "socket_ends", !*sockets_note, sockets_note);
 	if (sources->config->latency)
 		add_feature(list, "latency", !*latency_note, latency_note);
-	if (sources->config->processes)
+	if (sources->config->processes || alert_watch_wants_processes(sources->alerts))
 		add_processes_feature(list, sources, progress->processes_note);
 	add_feature(list, "stack_rules", !*rules_note, rules_note);
 	add_feature(list, "program_wait", sources->wait_method != PROGRAM_WAIT_METHODS,

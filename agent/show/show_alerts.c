@@ -27,9 +27,11 @@ void show_alerts(struct control_request *request, const json_t *args, int netns_
 	alerts_stats(alerts, &stats);
 	alerts_rules(alerts, add_rule, rules);
 	show_reply(request,
-		   json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "rules", rules, "told",
+		   json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "rules", rules, "told",
 			     alert_watch_kept(sources->alerts, 0, ALERT_WATCH_KEPT), "bytes",
 			     show_u64(stats.bytes), "forgotten", show_u64(stats.forgotten),
 			     "flows_left_out", show_u64(alert_watch_left_out(sources->alerts)),
-			     "lost", show_u64(alert_watch_lost(sources->alerts))));
+			     "processes_unknown",
+			     show_u64(alert_watch_unknown_processes(sources->alerts)), "lost",
+			     show_u64(alert_watch_lost(sources->alerts))));
 }

@@ -330,3 +330,35 @@ json_t *show_process(const struct event_socket *socket, void *data)
 		return NULL;
 	return process_document(sources, &note);
 }
+
+/* ---------------------------------------------------------------- sockets that listen */
+
+void show_places(void (*visit)(const struct alert_place *place, void *arg), void *arg, void *data)
+{
+	const struct show_sources *sources = data;
+	struct alert_place place = {.netns = processes_node_netns(sources->datapath), .node = true};
+
+	if (sources->node->address_count) {
+		place.addr = sources->node->addresses[0].addr;
+		visit(&place, arg);
+	}
+	for (size_t i = 0; i < pods_count(sources->pods); i++) {
+		const struct local_pod *pod = pods_at(sources->pods, i);
+
+		if (pod->gone || !pod->netns_cookie)
+			continue;
+		place = (struct alert_place){.netns = pod->netns_cookie,
+					     .addr = addr_is_zero(&pod->ipv4) ? pod->ipv6
+									      : pod->ipv4};
+		visit(&place, arg);
+	}
+}
+
+int show_listeners(void (*visit)(const struct process_key *key, const struct process_note *note,
+				 void *arg),
+		   void *arg, void *data)
+{
+	const struct show_sources *sources = data;
+
+	return processes_listeners(sources->datapath, visit, arg);
+}

@@ -12,6 +12,7 @@
 #define NAMESPACE_NAME_LABEL "kubernetes.io/metadata.name"
 #define PORT_DNS	     53
 #define PORT_DNS_TLS	     853
+#define COMM_BYTES	     15 /* of a thread's name, as the kernel has it */
 
 /* ---------------------------------------------------------------- whom a rule is about */
 
@@ -71,6 +72,27 @@ static void name_end(const struct alert_end *end, char ret[ALERT_NAME_MAX])
 		snprintf(ret, ALERT_NAME_MAX, "%s/%s", end->namespace, end->name ? end->name : "");
 }
 
+/* As much as there is room for, in whole characters of UTF-8. */
+static void keep_text(char *ret, size_t size, const char *text)
+{
+	size_t length = strnlen(text, size);
+
+	if (length == size)
+		for (length--; length > 0 && (text[length] & 0xc0) == 0x80;)
+			length--;
+	memcpy(ret, text, length);
+	ret[length] = '\0';
+}
+
+static void keep_process(const struct alert_process *process, struct alert_sample *ret)
+{
+	ret->pid = process->pid;
+	ret->uid = process->uid;
+	keep_text(ret->comm, sizeof(ret->comm), process->comm);
+	if (process->executable)
+		keep_text(ret->executable, sizeof(ret->executable), process->executable);
+}
+
 static void sample_of(const struct alert_opening *opening, uint64_t amount,
 		      struct alert_sample *ret)
 {
@@ -85,6 +107,8 @@ static void sample_of(const struct alert_opening *opening, uint64_t amount,
 	name_end(&opening->to, ret->peer);
 	if (opening->service)
 		snprintf(ret->service, sizeof(ret->service), "%s", opening->service);
+	if (opening->process)
+		keep_process(opening->process, ret);
 }
 
 static void raise(struct alerts *alerts, struct alert_state *state,
@@ -237,10 +261,10 @@ static void look_for_scan(struct alerts *alerts, struct alert_rule *rule,
 	raise(alerts, state, opening, spec->targets);
 }
 
-/* ---------------------------------------------------------------- new peers */
+/* ---------------------------------------------------------------- what is new */
 
 /* Targets are sorted here. The place of `digest`, or where it belongs. */
-static size_t find_peer(const struct alert_state *state, uint64_t digest)
+static size_t place_of(const struct alert_state *state, uint64_t digest)
 {
 	size_t low = 0, high = state->target_count;
 
@@ -255,36 +279,211 @@ static size_t find_peer(const struct alert_state *state, uint64_t digest)
 	return low;
 }
 
-static void learn_peer(struct alerts *alerts, struct alert_state *state, size_t place,
-		       const struct alert_target *peer)
+static void learn_at(struct alerts *alerts, struct alert_state *state, size_t place,
+		     const struct alert_target *target)
 {
 	if (state->target_count == ALERTS_PEERS_MOST || alert_state_grow(alerts, state) < 0)
 		return;
 	memmove(&state->targets[place + 1], &state->targets[place],
-		(state->target_count - place) * sizeof(*peer));
-	state->targets[place] = *peer;
+		(state->target_count - place) * sizeof(*target));
+	state->targets[place] = *target;
 	state->target_count++;
+}
+
+static bool is_learnt(const struct alert_state *state, uint64_t digest)
+{
+	size_t place = place_of(state, digest);
+
+	return place < state->target_count && state->targets[place].digest == digest;
+}
+
+static void learn(struct alerts *alerts, struct alert_state *state, uint64_t digest,
+		  uint64_t time_ns)
+{
+	const struct alert_target target = {digest, time_ns};
+
+	if (!is_learnt(state, digest))
+		learn_at(alerts, state, place_of(state, digest), &target);
+}
+
+/* Since when it learns, the first time from now on. */
+static bool has_learnt(struct alert_state *state, uint64_t time_ns)
+{
+	uint64_t learning_ns = state->rule->object->traffic_alert.seconds * SECOND_NS;
+
+	if (!state->begun_ns)
+		state->begun_ns = time_ns;
+	return time_ns >= state->begun_ns + learning_ns;
 }
 
 static void look_for_new_peer(struct alerts *alerts, struct alert_rule *rule,
 			      const struct alert_opening *opening)
 {
-	const uint64_t time_ns = opening->time_ns;
-	const uint64_t learning_ns = rule->object->traffic_alert.seconds * SECOND_NS;
 	struct alert_state *state = alert_state_of(alerts, rule, &opening->from);
-	const struct alert_target peer = {digest_of_peer(opening), time_ns};
-	size_t place;
+	uint64_t digest = digest_of_peer(opening);
+	bool is_over;
 
 	if (!state)
 		return;
-	if (!state->begun_ns)
-		state->begun_ns = time_ns;
-	place = find_peer(state, peer.digest);
-	if (place < state->target_count && state->targets[place].digest == peer.digest)
+	is_over = has_learnt(state, opening->time_ns);
+	if (is_learnt(state, digest))
 		return;
-	learn_peer(alerts, state, place, &peer);
-	if (time_ns >= state->begun_ns + learning_ns)
+	learn(alerts, state, digest, opening->time_ns);
+	if (is_over)
 		raise(alerts, state, opening, 0);
+}
+
+/* ---------------------------------------------------------------- processes */
+
+/* The last part of a path. */
+static const char *file_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* A program file by its path is one thing, what a thread of a process without a known file calls
+ * itself another one, of which the kernel has 15 bytes. */
+static uint64_t digest_of_program(const char *path)
+{
+	struct digest digest;
+
+	digest_begin(&digest);
+	digest_add_number(&digest, 1);
+	digest_add(&digest, path, strlen(path));
+	return shorten(&digest);
+}
+
+static uint64_t digest_of_comm(const char *comm)
+{
+	struct digest digest;
+
+	digest_begin(&digest);
+	digest_add_number(&digest, 0);
+	digest_add(&digest, comm, strnlen(comm, COMM_BYTES));
+	return shorten(&digest);
+}
+
+/*
+ * A process without a known file began before anybody looked, or very long ago, and its threads
+ * have any names: it raises nothing. But what it is called is learnt, such that the program is no
+ * news when it is begun anew.
+ */
+static void look_for_new_process(struct alerts *alerts, struct alert_rule *rule,
+				 const struct alert_opening *opening)
+{
+	const struct alert_process *process = opening->process;
+	struct alert_state *state = alert_state_of(alerts, rule, &opening->from);
+	uint64_t digest;
+	bool is_over;
+
+	if (!state)
+		return;
+	is_over = has_learnt(state, opening->time_ns);
+	if (!process->executable) {
+		if (!is_over)
+			learn(alerts, state, digest_of_comm(process->comm), opening->time_ns);
+		return;
+	}
+	digest = digest_of_program(process->executable);
+	if (is_learnt(state, digest))
+		return;
+	learn(alerts, state, digest, opening->time_ns);
+	if (is_over && !is_learnt(state, digest_of_comm(file_name(process->executable))))
+		raise(alerts, state, opening, 0);
+}
+
+static bool is_program(const struct alert_process *process, const char *program)
+{
+	const char *executable = process->executable ? process->executable : "";
+
+	if (*program == '/')
+		return strcmp(program, executable) == 0;
+	return strcmp(program, file_name(executable)) == 0 || strcmp(program, process->comm) == 0;
+}
+
+static bool is_shell(const struct traffic_alert_object *rule, const struct alert_process *process)
+{
+	for (size_t i = 0; i < rule->program_count; i++)
+		if (is_program(process, rule->programs[i]))
+			return true;
+	return false;
+}
+
+static void look_for_shell(struct alerts *alerts, struct alert_rule *rule,
+			   const struct alert_opening *opening)
+{
+	struct alert_state *state;
+
+	if (!is_shell(&rule->object->traffic_alert, opening->process))
+		return;
+	state = alert_state_of(alerts, rule, &opening->from);
+	if (state && is_news(state, opening))
+		raise(alerts, state, opening, 0);
+}
+
+/* ---------------------------------------------------------------- listeners */
+
+static bool is_listener_subject(const struct alerts *alerts, const struct alert_rule *rule,
+				const struct alert_end *end)
+{
+	const struct traffic_alert_object *spec = &rule->object->traffic_alert;
+
+	if (spec->alert != ALERT_NEW_LISTENER)
+		return false;
+	if (end->node)
+		return spec->nodes;
+	return end->local && end->namespace && is_subject(alerts, spec, end);
+}
+
+static bool is_meant_port(const struct traffic_alert_object *rule, uint16_t port)
+{
+	for (size_t i = 0; i < rule->port_count; i++)
+		if (port >= rule->ports[i].first && port <= rule->ports[i].last)
+			return true;
+	return false;
+}
+
+void alert_rule_present(struct alerts *alerts, struct alert_rule *rule, const struct alert_end *end,
+			uint64_t time_ns)
+{
+	struct alert_state *state;
+
+	if (!is_listener_subject(alerts, rule, end))
+		return;
+	state = alert_state_of(alerts, rule, end);
+	if (state)
+		(void)has_learnt(state, time_ns);
+}
+
+void alert_rule_listening(struct alerts *alerts, struct alert_rule *rule,
+			  const struct alert_listening *listening)
+{
+	struct alert_sample sample = {.time_ns = listening->time_ns,
+				      .from = listening->at.addr,
+				      .to = listening->addr,
+				      .port = listening->port,
+				      .proto = IPPROTO_TCP};
+	struct alert_state *state;
+	bool is_over;
+
+	if (!is_listener_subject(alerts, rule, &listening->at) ||
+	    is_meant_port(&rule->object->traffic_alert, listening->port))
+		return;
+	state = alert_state_of(alerts, rule, &listening->at);
+	if (!state)
+		return;
+	is_over = has_learnt(state, listening->time_ns);
+	if (is_learnt(state, listening->port))
+		return;
+	learn(alerts, state, listening->port, listening->time_ns);
+	if (!is_over)
+		return;
+	name_end(&listening->at, sample.pod);
+	if (listening->process)
+		keep_process(listening->process, &sample);
+	alert_raise(alerts, state, &sample);
 }
 
 /* ---------------------------------------------------------------- volume */
@@ -326,7 +525,7 @@ void alert_rule_opening(struct alerts *alerts, struct alert_rule *rule,
 {
 	const struct traffic_alert_object *spec = &rule->object->traffic_alert;
 
-	if (spec->alert == ALERT_VOLUME)
+	if (spec->alert == ALERT_VOLUME || spec->alert == ALERT_NEW_LISTENER)
 		return;
 	/* Who is denied may be of another node, or outside; what is opened is looked at where it is
 	 * opened. */
@@ -348,7 +547,16 @@ void alert_rule_opening(struct alerts *alerts, struct alert_rule *rule,
 	case ALERT_NEW_PEER:
 		look_for_new_peer(alerts, rule, opening);
 		break;
+	case ALERT_NEW_PROCESS:
+		if (opening->process)
+			look_for_new_process(alerts, rule, opening);
+		break;
+	case ALERT_SHELL:
+		if (opening->process)
+			look_for_shell(alerts, rule, opening);
+		break;
 	case ALERT_VOLUME:
+	case ALERT_NEW_LISTENER:
 	case ALERT_KINDS:
 		break;
 	}

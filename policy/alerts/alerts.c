@@ -213,7 +213,7 @@ int alert_state_grow(struct alerts *alerts, struct alert_state *state)
 	return 0;
 }
 
-/* An address that is no known pod's stands for itself. */
+/* An address that is no known pod's stands for itself, as the node's does. */
 static size_t make_key(const struct alert_rule *rule, const struct alert_end *from,
 		       char key[sizeof(rule->number) + FLOW_WORKLOAD_MAX])
 {
@@ -264,7 +264,7 @@ struct alert_state *alert_state_of(struct alerts *alerts, struct alert_rule *rul
 
 	HASH_FIND(hh, alerts->states, key, length, state);
 	if (!state)
-		return state_new(alerts, rule, key, length, !from->namespace);
+		return state_new(alerts, rule, key, length, !from->namespace && !from->node);
 	DL_DELETE(alerts->by_use[state->is_outside], state);
 	DL_APPEND(alerts->by_use[state->is_outside], state);
 	return state;
@@ -340,6 +340,9 @@ uint32_t alerts_wanted(const struct alerts *alerts)
 		[ALERT_SCAN] = ALERTS_WANT_DROPS,
 		[ALERT_VOLUME] = ALERTS_WANT_TRAFFIC,
 		[ALERT_NEW_PEER] = ALERTS_WANT_FLOWS | ALERTS_WANT_DROPS,
+		[ALERT_NEW_PROCESS] = ALERTS_WANT_FLOWS | ALERTS_WANT_DROPS | ALERTS_WANT_PROCESSES,
+		[ALERT_SHELL] = ALERTS_WANT_FLOWS | ALERTS_WANT_DROPS | ALERTS_WANT_PROCESSES,
+		[ALERT_NEW_LISTENER] = ALERTS_WANT_LISTENERS,
 	};
 	const struct alert_rule *rule;
 	uint32_t wanted = 0;
@@ -368,6 +371,26 @@ void alerts_traffic(struct alerts *alerts, const struct alert_traffic *traffic)
 	DL_FOREACH(alerts->rules, rule)
 	{
 		alert_rule_traffic(alerts, rule, traffic);
+	}
+}
+
+void alerts_listening(struct alerts *alerts, const struct alert_listening *listening)
+{
+	struct alert_rule *rule;
+
+	DL_FOREACH(alerts->rules, rule)
+	{
+		alert_rule_listening(alerts, rule, listening);
+	}
+}
+
+void alerts_present(struct alerts *alerts, const struct alert_end *end, uint64_t time_ns)
+{
+	struct alert_rule *rule;
+
+	DL_FOREACH(alerts->rules, rule)
+	{
+		alert_rule_present(alerts, rule, end, time_ns);
 	}
 }
 

@@ -26,7 +26,16 @@ struct alert_end {
 	const char *namespace, *name; /* of the pod; NULL: none that is known */
 	const struct labels *labels;  /* of it; NULL: not known, no selector of labels matches */
 	bool local;		      /* a pod of this node */
+	bool node;		      /* this node itself */
 	bool inside; /* an address that pods have, whether its pod is known or not */
+};
+
+/* Who opened a connection. Texts are the caller's, for the call; they may be chosen by whoever is
+ * looked at. */
+struct alert_process {
+	uint32_t pid, uid;
+	const char *comm;	/* what the thread calls itself */
+	const char *executable; /* its program file; NULL: not known */
 };
 
 struct alert_opening {
@@ -35,9 +44,19 @@ struct alert_opening {
 	struct polder_addr asked;  /* before it */
 	uint16_t asked_port;
 	const char *service; /* "namespace/name" of the one that was asked for; NULL: none */
+	const struct alert_process *process; /* NULL: none is known */
 	uint8_t proto;
 	bool denied; /* by policy, at either end */
 	bool found; /* in the flow table, by one who missed events: it may have been told already */
+};
+
+/* A TCP socket that listens, and not for this machine alone. */
+struct alert_listening {
+	uint64_t time_ns;
+	struct alert_end at;	 /* whose it is */
+	struct polder_addr addr; /* all 0: all of them */
+	uint16_t port;
+	const struct alert_process *process; /* NULL: none is known */
 };
 
 /* Bytes that have left since the last call that told of the same flow. */
@@ -48,7 +67,9 @@ struct alert_traffic {
 	uint64_t bytes;
 };
 
-#define ALERT_NAME_MAX (LIMIT_NAMESPACE + 1 + LIMIT_NAME + 1)
+#define ALERT_NAME_MAX	  (LIMIT_NAMESPACE + 1 + LIMIT_NAME + 1)
+#define ALERT_PROGRAM_MAX 256 /* bytes of a program file's path that are told */
+#define ALERT_COMM_MAX	  64
 /* What raised an alert. */
 struct alert_sample {
 	uint64_t time_ns;
@@ -59,6 +80,8 @@ struct alert_sample {
 	bool denied;
 	char pod[ALERT_NAME_MAX], peer[ALERT_NAME_MAX]; /* "namespace/name"; "": no known pod */
 	char service[ALERT_NAME_MAX];
+	uint32_t pid, uid; /* of the process; pid 0: none is known */
+	char comm[ALERT_COMM_MAX], executable[ALERT_PROGRAM_MAX];
 };
 
 struct alert {
@@ -91,11 +114,18 @@ enum alerts_want {
 	ALERTS_WANT_FLOWS = 1, /* openings that are allowed */
 	ALERTS_WANT_DROPS = 2, /* those that are denied */
 	ALERTS_WANT_TRAFFIC = 4,
+	ALERTS_WANT_PROCESSES = 8, /* with openings */
+	ALERTS_WANT_LISTENERS = 16,
 };
 uint32_t alerts_wanted(const struct alerts *alerts);
 
 void alerts_opening(struct alerts *alerts, const struct alert_opening *opening);
 void alerts_traffic(struct alerts *alerts, const struct alert_traffic *traffic);
+/* One that was there before may be told again. */
+void alerts_listening(struct alerts *alerts, const struct alert_listening *listening);
+/* It is here, a pod of this node or the node, and what listens there is told from now on: it is
+ * learnt from now on whether anything does or not. May be told again. */
+void alerts_present(struct alerts *alerts, const struct alert_end *end, uint64_t time_ns);
 /* Tells what the rate limit has held back for long enough; `now_ns` is of the same clock. */
 void alerts_tick(struct alerts *alerts, uint64_t now_ns);
 /* Tells all of it. */

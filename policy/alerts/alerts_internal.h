@@ -15,7 +15,7 @@ struct alert_target {
 struct alert_state {
 	UT_hash_handle hh;
 	struct alert_rule *rule;
-	bool is_outside; /* of no known pod */
+	bool is_outside; /* of no known pod, nor of the node */
 	struct alert_state *prev,
 		*next; /* by use: the one that was idle for longest is the first */
 	struct alert_state *waiting_prev, *waiting_next;
@@ -63,5 +63,9 @@ void alert_raise(struct alerts *alerts, struct alert_state *state,
 /* alert_kinds.c: one rule. */
 void alert_rule_opening(struct alerts *alerts, struct alert_rule *rule,
 			const struct alert_opening *opening);
+void alert_rule_listening(struct alerts *alerts, struct alert_rule *rule,
+			  const struct alert_listening *listening);
+void alert_rule_present(struct alerts *alerts, struct alert_rule *rule, const struct alert_end *end,
+			uint64_t time_ns);
 void alert_rule_traffic(struct alerts *alerts, struct alert_rule *rule,
 			const struct alert_traffic *traffic);

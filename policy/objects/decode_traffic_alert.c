@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* TrafficAlerts (polder.dev/v1alpha1): strict, one rule each. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,10 @@
 /* Where clusters have their DNS, as a rule. */
 #define DEFAULT_RESOLVER "kube-system/kube-dns"
 
+/* What opens a shell, by the names of their files. */
+static const char *const default_shells[] = {"ash", "bash", "busybox", "csh",  "dash", "fish",
+					     "ksh", "mksh", "sh",      "tcsh", "zsh"};
+
 static const char *const severity_names[ALERT_SEVERITIES] = {
 	[ALERT_INFO] = "Info", [ALERT_WARNING] = "Warning", [ALERT_CRITICAL] = "Critical"};
 
@@ -22,6 +27,9 @@ static const char *const kind_names[ALERT_KINDS] = {
 	[ALERT_SCAN] = "scan",
 	[ALERT_VOLUME] = "volume",
 	[ALERT_NEW_PEER] = "newPeer",
+	[ALERT_NEW_PROCESS] = "newProcess",
+	[ALERT_SHELL] = "shell",
+	[ALERT_NEW_LISTENER] = "newListener",
 };
 
 const char *alert_severity_name(enum alert_severity severity)
@@ -130,6 +138,90 @@ static int decode_services(const struct json_at *at, void *target)
 	return r;
 }
 
+static int decode_program(const struct json_at *at, void *target)
+{
+	const char *text, *slash;
+	int r = json_expect(at, JSON_STRING);
+
+	if (r < 0)
+		return r;
+	text = json_string_value(at->value);
+	slash = strchr(text, '/');
+	if (!*text || (slash && (*text != '/' || !strrchr(text, '/')[1])))
+		return json_fail(at, -EINVAL,
+				 "must be the name of a program file, or its whole path, not "
+				 "\"%.64s\"",
+				 text);
+	return json_text(at, LIMIT_ALERT_PROGRAM, target);
+}
+
+static int decode_executables(const struct json_at *at, void *target)
+{
+	struct traffic_alert_object *alert = target;
+	struct json_items items = {};
+	int r = json_items(at, LIMIT_ALERT_PROGRAMS, sizeof(*alert->programs), decode_program,
+			   &items);
+
+	alert->programs = items.items;
+	alert->program_count = items.count;
+	if (r == 0 && !items.count)
+		r = json_fail(at, -EINVAL, "must name one program at least");
+	return r;
+}
+
+/* "8000-8100"; whole, and nothing else. */
+static bool parse_ports(const char *text, struct alert_ports *ret)
+{
+	unsigned int first, last;
+	int length = 0;
+
+	if (strspn(text, "0123456789-") != strlen(text) || strlen(text) > strlen("65535-65535") ||
+	    sscanf(text, "%u-%u%n", &first, &last, &length) != 2 || text[length] || !first ||
+	    first > last || last > UINT16_MAX)
+		return false;
+	*ret = (struct alert_ports){(uint16_t)first, (uint16_t)last};
+	return true;
+}
+
+static int decode_alert_ports(const struct json_at *at, void *target)
+{
+	struct alert_ports *ports = target;
+	const char *text = json_string_value(at->value);
+	json_int_t port;
+	int r;
+
+	if (text)
+		return parse_ports(text, ports)
+			       ? 0
+			       : json_fail(at, -EINVAL,
+					   "must be a port such as 80, or ports such as "
+					   "\"8000-8100\", not \"%.32s\"",
+					   text);
+	r = json_integer_in(at, 1, UINT16_MAX, &port);
+	if (r == 0)
+		*ports = (struct alert_ports){(uint16_t)port, (uint16_t)port};
+	return r;
+}
+
+static int decode_ports(const struct json_at *at, void *target)
+{
+	struct traffic_alert_object *alert = target;
+	struct json_items items = {};
+	int r = json_items(at, LIMIT_ALERT_PORTS, sizeof(*alert->ports), decode_alert_ports,
+			   &items);
+
+	alert->ports = items.items;
+	alert->port_count = items.count;
+	return r;
+}
+
+static int decode_nodes(const struct json_at *at, void *target)
+{
+	struct traffic_alert_object *alert = target;
+
+	return json_get_bool(at, &alert->nodes);
+}
+
 static int decode_targets(const struct json_at *at, void *target)
 {
 	struct traffic_alert_object *alert = target;
@@ -236,6 +328,61 @@ static int decode_new_peer(const struct json_at *at, void *target)
 	return json_fields(at, FIELDS_STRICT, fields, COUNT(fields), alert);
 }
 
+static int decode_new_process(const struct json_at *at, void *target)
+{
+	static const struct json_field fields[] = {{"seconds", decode_learning_time, 0, true}};
+	struct traffic_alert_object *alert = target;
+
+	alert->alert = ALERT_NEW_PROCESS;
+	return json_fields(at, FIELDS_STRICT, fields, COUNT(fields), alert);
+}
+
+static int add_default_shells(struct traffic_alert_object *alert)
+{
+	alert->programs = calloc(COUNT(default_shells), sizeof(*alert->programs));
+	if (!alert->programs)
+		return -ENOMEM;
+	for (; alert->program_count < COUNT(default_shells); alert->program_count++) {
+		char *name = strdup(default_shells[alert->program_count]);
+
+		if (!name)
+			return -ENOMEM;
+		alert->programs[alert->program_count] = name;
+	}
+	return 0;
+}
+
+static int decode_shell(const struct json_at *at, void *target)
+{
+	static const struct json_field fields[] = {{"executables", decode_executables, 0, false}};
+	struct traffic_alert_object *alert = target;
+	struct json_at executables = json_key(at, "executables");
+	int r;
+
+	alert->alert = ALERT_SHELL;
+	r = json_fields(at, FIELDS_STRICT, fields, COUNT(fields), alert);
+	return r < 0 || executables.value ? r : add_default_shells(alert);
+}
+
+static int decode_new_listener(const struct json_at *at, void *target)
+{
+	static const struct json_field fields[] = {
+		{"seconds", decode_learning_time, 0, false},
+		{"ports", decode_ports, 0, false},
+		{"nodes", decode_nodes, 0, false},
+	};
+	struct traffic_alert_object *alert = target;
+	struct json_at ports = json_key(at, "ports");
+	int r;
+
+	alert->alert = ALERT_NEW_LISTENER;
+	r = json_fields(at, FIELDS_STRICT, fields, COUNT(fields), alert);
+	if (r == 0 && !alert->seconds && !ports.value)
+		r = json_fail(at, -EINVAL,
+			      "must have seconds, in which ports are learnt, or ports, or both");
+	return r;
+}
+
 /* ---------------------------------------------------------------- the object */
 
 static int check_rule_count(const struct json_at *at)
@@ -250,8 +397,8 @@ static int check_rule_count(const struct json_at *at)
 	if (rules == 1)
 		return 0;
 	return json_fail(at, -EINVAL,
-			 "must have one of peersOutside, foreignResolver, scan, volume, newPeer; "
-			 "it has %zu",
+			 "must have one of peersOutside, foreignResolver, scan, volume, newPeer, "
+			 "newProcess, shell, newListener; it has %zu",
 			 rules);
 }
 
@@ -267,6 +414,9 @@ static int decode_spec(const struct json_at *at, void *target)
 		{"scan", decode_scan, 0, false},
 		{"volume", decode_volume, 0, false},
 		{"newPeer", decode_new_peer, 0, false},
+		{"newProcess", decode_new_process, 0, false},
+		{"shell", decode_shell, 0, false},
+		{"newListener", decode_new_listener, 0, false},
 	};
 	struct traffic_alert_object *alert = target;
 	int r = json_expect(at, JSON_OBJECT);

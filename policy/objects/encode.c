@@ -571,18 +571,44 @@ static json_t *of_alert_networks(struct encoder *e, const struct traffic_alert_o
 	return list;
 }
 
+static json_t *of_texts(struct encoder *e, char *const *texts, size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		append(e, list, json_string(texts[i]));
+	return list;
+}
+
+static json_t *of_alert_ports(struct encoder *e, const struct traffic_alert_object *alert)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < alert->port_count; i++) {
+		const struct alert_ports *ports = &alert->ports[i];
+
+		append(e, list,
+		       ports->first == ports->last
+			       ? json_integer(ports->first)
+			       : json_sprintf("%u-%u", ports->first, ports->last));
+	}
+	return list;
+}
+
 static json_t *of_alert_rule(struct encoder *e, const struct traffic_alert_object *alert)
 {
-	json_t *rule = json_object(), *services = json_array();
+	json_t *rule = json_object();
 
 	if (alert->network_count > 0 || alert->alert == ALERT_PEERS_OUTSIDE)
 		set(e, rule, "networks", of_alert_networks(e, alert));
-	for (size_t i = 0; i < alert->service_count; i++)
-		append(e, services, json_string(alert->services[i]));
 	if (alert->alert == ALERT_FOREIGN_RESOLVER)
-		set(e, rule, "services", services);
-	else
-		json_decref(services);
+		set(e, rule, "services", of_texts(e, alert->services, alert->service_count));
+	if (alert->alert == ALERT_SHELL)
+		set(e, rule, "executables", of_texts(e, alert->programs, alert->program_count));
+	if (alert->port_count > 0 || (alert->alert == ALERT_NEW_LISTENER && !alert->seconds))
+		set(e, rule, "ports", of_alert_ports(e, alert));
+	if (alert->nodes)
+		set(e, rule, "nodes", json_true());
 	if (alert->targets)
 		set(e, rule, "targets", json_integer(alert->targets));
 	if (alert->bytes)

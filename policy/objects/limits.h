@@ -29,9 +29,12 @@
 #define LIMIT_ALERT_MESSAGE   256
 #define LIMIT_ALERT_NETWORKS  1024
 #define LIMIT_ALERT_SERVICES  64
+#define LIMIT_ALERT_PROGRAMS  64
+#define LIMIT_ALERT_PORTS     64
+#define LIMIT_ALERT_PROGRAM   255
 #define LIMIT_ALERT_TARGETS   1000
 #define LIMIT_ALERT_COUNTING  86400   /* seconds in which something is counted */
-#define LIMIT_ALERT_LEARNING  2592000 /* seconds in which peers are learnt: 30 days */
+#define LIMIT_ALERT_LEARNING  2592000 /* seconds in which peers and the like are learnt: 30 days */
 #define LIMIT_CONTAINERS      1024
 #define LIMIT_CONTAINER_PORTS 4096
 #define LIMIT_POD_ADDRESSES   16

@@ -92,14 +92,21 @@ static void network_policy_clear(struct network_policy_object *policy)
 	free(policy->egress);
 }
 
+static void texts_clear(char **texts, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(texts[i]);
+	free(texts);
+}
+
 static void traffic_alert_clear(struct traffic_alert_object *alert)
 {
 	selector_clear(&alert->namespace_selector);
 	selector_clear(&alert->pod_selector);
-	for (size_t i = 0; i < alert->service_count; i++)
-		free(alert->services[i]);
-	free(alert->services);
+	texts_clear(alert->services, alert->service_count);
+	texts_clear(alert->programs, alert->program_count);
 	free(alert->networks);
+	free(alert->ports);
 	free(alert->message);
 }
 

@@ -189,15 +189,34 @@ static bool same_policies(const struct network_policy_object *a,
 	       same_rules(a->egress, a->egress_count, b->egress, b->egress_count);
 }
 
+static bool same_text_lists(char *const *a, size_t a_count, char *const *b, size_t b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (size_t i = 0; i < a_count; i++)
+		if (strcmp(a[i], b[i]) != 0)
+			return false;
+	return true;
+}
+
+static bool same_alert_ports(const struct traffic_alert_object *a,
+			     const struct traffic_alert_object *b)
+{
+	if (a->port_count != b->port_count)
+		return false;
+	for (size_t i = 0; i < a->port_count; i++)
+		if (a->ports[i].first != b->ports[i].first || a->ports[i].last != b->ports[i].last)
+			return false;
+	return true;
+}
+
 static bool same_traffic_alerts(const struct traffic_alert_object *a,
 				const struct traffic_alert_object *b)
 {
-	if (a->service_count != b->service_count)
-		return false;
-	for (size_t i = 0; i < a->service_count; i++)
-		if (strcmp(a->services[i], b->services[i]) != 0)
-			return false;
 	return a->severity == b->severity && a->alert == b->alert &&
+	       same_text_lists(a->services, a->service_count, b->services, b->service_count) &&
+	       same_text_lists(a->programs, a->program_count, b->programs, b->program_count) &&
+	       same_alert_ports(a, b) && a->nodes == b->nodes &&
 	       same_text(a->message, b->message) && a->rate_limit == b->rate_limit &&
 	       a->any_subject == b->any_subject &&
 	       same_selectors(&a->namespace_selector, &b->namespace_selector) &&

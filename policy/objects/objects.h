@@ -223,7 +223,15 @@ enum alert_kind {
 	ALERT_SCAN,		/* many denied ports or addresses in a time */
 	ALERT_VOLUME,		/* more than so many bytes to the outside in a time */
 	ALERT_NEW_PEER,		/* a peer that the workload did not have in a time */
+	ALERT_NEW_PROCESS,	/* a program that opens connections and did not in a time */
+	ALERT_SHELL,		/* a connection that a shell opens */
+	ALERT_NEW_LISTENER, /* a socket that listens at a port outside of a list, or did not in a
+			       time */
 	ALERT_KINDS,
+};
+
+struct alert_ports {
+	uint16_t first, last; /* included */
 };
 
 /* What does not concern its kind is 0. */
@@ -238,9 +246,14 @@ struct traffic_alert_object {
 	size_t network_count;
 	char **services; /* "namespace/name" of those that are meant to be asked for names */
 	size_t service_count;
+	char **programs; /* that count as shells: file names, or paths */
+	size_t program_count;
+	struct alert_ports *ports; /* that are meant to be listened at */
+	size_t port_count;
+	bool nodes;	  /* sockets of the node itself as well */
 	uint32_t targets; /* so many denied ones are a scan */
 	uint64_t bytes;
-	uint32_t seconds; /* in which targets or bytes are counted, or peers are learnt */
+	uint32_t seconds; /* in which targets or bytes are counted, or peers and the like learnt */
 };
 
 struct object {

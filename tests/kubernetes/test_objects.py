@@ -5,7 +5,7 @@ import json
 import os
 
 from lib import objects
-from lib.objects import labels, policy
+from lib.objects import alert, labels, policy
 from lib.traffic import wait_until
 
 import cluster
@@ -177,6 +177,61 @@ def test_cluster_policies_are_in_force_once_their_kind_is_there(world):
     world.kubectl("delete", "crd", cluster.CNP_RESOURCE["metadata"]["name"])
     expect(world, "open", world.a, world.c, within=2)
     assert not [p for p in world.problems() if "clusternetworkpolicies" in p], world.problems()
+
+
+ALERTS_RESOURCE = os.path.join(cluster.MANIFESTS, "traffic-alerts.yaml")
+ALERTS_SHIPPED = os.path.join(os.path.dirname(cluster.MANIFESTS), "traffic-alerts.json")
+ALERTS = {
+    "peersOutside": {"networks": ["192.0.2.0/24", "2001:db8::/32"]},
+    "foreignResolver": {"services": ["kube-system/kube-dns"], "networks": ["192.0.2.53/32"]},
+    "scan": {"targets": 20, "seconds": 60},
+    "volume": {"bytes": 10 << 30, "seconds": 3600, "networks": ["192.0.2.0/24"]},
+    "newPeer": {"seconds": 86400},
+    "newProcess": {"seconds": 86400},
+    "shell": {"executables": ["bash", "/bin/sh"]},
+    "newListener": {"seconds": 86400, "ports": [80, "8000-8100"], "nodes": True},
+}
+# And what the server says of it.
+WRONG_ALERTS = [
+    ({}, "Found none valid"),
+    ({"scan": {"targets": 2, "seconds": 1}, "shell": {}}, "Found 2 valid alternatives"),
+    ({"shell": {}, "severity": "Bad"}, "spec.severity"),
+    ({"shell": {}, "rateLimitSeconds": 0}, "spec.rateLimitSeconds"),
+    ({"peersOutside": {}}, "spec.peersOutside.networks"),
+    ({"foreignResolver": {"services": ["a/b"] * 65}}, "spec.foreignResolver.services"),
+    ({"scan": {"targets": 1, "seconds": 1}}, "spec.scan.targets"),
+    ({"volume": {"bytes": 1}}, "spec.volume.seconds"),
+    ({"newPeer": {"seconds": 0}}, "spec.newPeer.seconds"),
+    ({"newProcess": {}}, "spec.newProcess.seconds"),
+    ({"shell": {"executables": []}}, "spec.shell.executables"),
+    ({"shell": {"executable": ["sh"]}}, 'unknown field "spec.shell.executable"'),
+    ({"newListener": {"nodes": True}}, "(anyOf)"),
+    ({"newListener": {"ports": [True]}}, "spec.newListener.ports[0]"),
+]
+
+
+def test_alerts_are_taken_and_what_is_wrong_with_one_is_told_by_the_server(world):
+    world.kubectl("apply", "-f", ALERTS_RESOURCE)
+    world.kubectl("wait", "--for=condition=Established", "crd/trafficalerts.polder.dev")
+    made = [alert(f"each-{kind.lower()}", severity="Critical", message="look", subject={"pods": {"podSelector": labels(app="a")}}, **{kind: rule})
+            for kind, rule in ALERTS.items()]
+    wait_until(lambda: world.kubectl("apply", objects=made, check=False).count("trafficalert.polder.dev/") == len(made), "the alerts are taken", 10, 0.2)
+    world.kubectl("apply", "-f", ALERTS_SHIPPED)
+    wrong = [alert(f"wrong-{number}", **spec) for number, (spec, _) in enumerate(WRONG_ALERTS)]
+    out = world.kubectl("apply", "--dry-run=server", objects=wrong, check=False)
+    for spec, text in WRONG_ALERTS:
+        assert text in out, (spec, text, out)
+    assert "dry run" not in out, out
+    # The agent looks every 30 s at least: a restart is quicker. What the server takes it can use.
+    world.node.agent.restart()
+    world.wait_current()
+    with open(ALERTS_SHIPPED, encoding="utf-8") as file:
+        shipped = [item["metadata"]["name"] for item in json.load(file)["items"]]
+    names = sorted([*shipped, *(one["metadata"]["name"] for one in made)])
+    wait_until(lambda: sorted(rule["alert"] for rule in world.node.agent.ctl_json("alert", "list")["rules"]) == names, "they are followed", 5)
+    world.wait_no_problem()
+    world.kubectl("delete", "crd", "trafficalerts.polder.dev")
+    wait_until(lambda: not world.node.agent.ctl_json("alert", "list")["rules"], "they go with their kind", 5)
 
 
 def manifests():

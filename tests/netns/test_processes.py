@@ -10,7 +10,7 @@ from lib import objects, strangers
 from lib.config_file import ConfigFile
 from lib.monitor import Monitor
 from lib.netns import Namespace, run
-from lib.processes import NODES_NUMBERS, Talker
+from lib.processes import NODES_NUMBERS, Talker, pins
 from lib.runner import each_family
 from lib.traffic import ANY_ADDRESS, SOCKET_FAMILY, V4, V6, Connection, reach, wait_until
 from lib.world import OUTSIDE_IP
@@ -233,17 +233,13 @@ def programs(world):
     return run(["bpftool", "cgroup", "show", world.n1.cgroup]).stdout + run(["bpftool", "link", "show"]).stdout
 
 
-def pins(world):
-    return sorted(name for name in os.listdir(os.path.join(world.n1.bpffs, "v7", "links")) if name.startswith("process"))
-
-
 def test_off_it_leaves_nothing_and_on_again_it_begins_anew(world):
-    assert len(pins(world)) == 11, pins(world)
+    assert len(pins(world.n1)) == 11, pins(world.n1)
     assert "process_tcp" in programs(world)
     with Talker(world.n1, world.client, "tcp", world.server.ips[V4], 8080) as talker:
         check(opened(world, talker.answered())["source_process"], talker)
         world.config.reload("processes: false instead of true", processes=False)
-        assert pins(world) == [] and "process_" not in run(["bpftool", "cgroup", "show", world.n1.cgroup]).stdout
+        assert pins(world.n1) == [] and "process_" not in run(["bpftool", "cgroup", "show", world.n1.cgroup]).stdout
         assert "source_process" not in opened(world, talker)
         world.config.reload("processes: true instead of false", processes=True)
         assert "source_process" not in opened(world, talker)
@@ -255,15 +251,15 @@ def test_a_start_without_it_takes_the_programs_of_an_earlier_agent_away(world):
     world.agent.kill()
     world.config.write(processes=False)
     world.agent.start()
-    assert pins(world) == []
+    assert pins(world.n1) == []
     world.config.reload("processes: true instead of false", processes=True)
-    assert len(pins(world)) == 11
+    assert len(pins(world.n1)) == 11
 
 
 def test_programs_that_somebody_detached_are_attached_again(world):
     for name in ("process_tcp", "process_exec"):
         os.unlink(os.path.join(world.n1.bpffs, "v7", "links", name))
-    wait_until(lambda: len(pins(world)) == 11, "they are pinned again")
+    wait_until(lambda: len(pins(world.n1)) == 11, "they are pinned again")
     with Talker(world.n1, world.client, "tcp", world.server.ips[V4], 8080) as talker:
         check(opened(world, talker.answered())["source_process"], talker)
 
@@ -276,13 +272,13 @@ def feature(world):
 def test_where_another_program_stands_alone_the_status_says_why_and_none_is_left(world):
     assert feature(world) == {"name": "processes", "available": True, "note": ""}
     world.agent.stop()
-    for name in pins(world):
+    for name in pins(world.n1):
         os.unlink(os.path.join(world.n1.bpffs, "v7", "links", name))
     wait_until(lambda: "process_" not in run(["bpftool", "cgroup", "show", world.n1.cgroup]).stdout, "they are detached")
     with strangers.at_cgroup(world.n1.cgroup, 0, "stranger_ops", strangers.SOCK_OPS_HOOK):
         world.agent.start()
         assert not feature(world)["available"] and world.n1.cgroup in feature(world)["note"], feature(world)
-        assert pins(world) == []
+        assert pins(world.n1) == []
         with Talker(world.n1, world.client, "tcp", world.server.ips[V4], 8080) as talker:
             assert "source_process" not in opened(world, talker.answered())
     wait_until(lambda: feature(world)["available"], "they are attached again")
@@ -292,5 +288,5 @@ def test_where_another_program_stands_alone_the_status_says_why_and_none_is_left
 
 def test_a_value_that_is_neither_changes_nothing(world):
     world.config.reload("everything stays as it is", processes="sometimes")
-    assert len(pins(world)) == 11
+    assert len(pins(world.n1)) == 11
     world.config.write(processes=True)

@@ -12,6 +12,17 @@ NODES_NUMBERS = os.readlink("/proc/self/ns/pid") == "pid:[4026531836]"
 ENTER = 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"'
 
 
+def pins(node):
+    """Those of the programs that note processes."""
+    return sorted(name for name in os.listdir(os.path.join(node.bpffs, "v7", "links")) if name.startswith("process"))
+
+
+def run_program(node, where, *words):
+    """Runs a program in the namespace of a pod or node, and in the node's cgroup, to its end. Returns what became of it."""
+    command = ["/bin/sh", "-c", ENTER, "sh", node.cgroup, *where.netns.command(*words)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+
+
 class Talker:
     """Runs lib/talker.py in the namespace of a pod or node while the block lasts. `cgroup` is below the node's."""
 

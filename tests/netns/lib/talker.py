@@ -3,7 +3,7 @@
 
 talker.py COMM UID WHAT IP PORT [VIA]
 
-WHAT: tcp, udp, udp-connected; tcp-server, udp-server, which bind. VIA: wait: before the first byte; fork: in a child of its own. COMM is in hexadecimal. It tells its
+WHAT: tcp, udp, udp-connected; tcp-server, udp-server, which bind; tcp-unbound-server, which listens at whatever port is free. VIA: wait: before the first byte; fork: in a child of its own. COMM is in hexadecimal. It tells its
 number and the port of its own end in a line of JSON, at once, and `answered` when the other end has answered."""
 
 import json
@@ -34,8 +34,9 @@ def main():
     sock.settimeout(20)
     if what.endswith("-server"):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((ip, int(port)))
-        if what == "tcp-server":
+        if what != "tcp-unbound-server":
+            sock.bind((ip, int(port)))
+        if what != "udp-server":
             sock.listen(8)
     elif what == "udp":
         sock.sendto(b"who\n", (ip, int(port)))

@@ -17,6 +17,7 @@ struct fixture {
 	uv_loop_t loop;
 	struct events *events;
 	struct alert_watch *watch;
+	unsigned int told_of_processes; /* so often */
 };
 
 static int nobody(const struct polder_addr *addr, char *buffer, size_t size, void *data)
@@ -33,6 +34,30 @@ static int no_service(const struct polder_addr *addr, __be16 port_be, uint8_t pr
 		      size_t size, void *data)
 {
 	return -ENOENT;
+}
+
+static void on_processes_wanted(void *data)
+{
+	struct fixture *f = data;
+
+	f->told_of_processes++;
+}
+
+static void no_places(void (*visit)(const struct alert_place *place, void *arg), void *arg,
+		      void *data)
+{
+}
+
+static int no_listeners(void (*visit)(const struct process_key *key,
+				      const struct process_note *note, void *arg),
+			void *arg, void *data)
+{
+	return 0;
+}
+
+static json_t *no_process(const struct event_socket *socket, void *data)
+{
+	return NULL;
 }
 
 static void on_object(const struct object *object, bool deleted, void *data)
@@ -81,7 +106,10 @@ static void begin(struct fixture *f)
 						 .maps = f->maps,
 						 .who = who,
 						 .service = no_service},
-				       .store = f->store};
+				       .store = f->store,
+				       .processes_wanted = on_processes_wanted,
+				       .wanted_data = f,
+				       .sockets = {no_places, no_listeners, no_process}};
 	CU_ASSERT_FATAL(alert_watch_open(&env, &f->watch) == 0);
 	store_listen(f->store, on_object, f->watch);
 }
@@ -140,6 +168,20 @@ static void programs_tell_what_the_alerts_need_and_no_more(void)
 	CU_ASSERT_EQUAL(asked_for(&f), EVENT_MASK_DROPS);
 	put(&f, "scan", "\"volume\":{\"bytes\":1,\"seconds\":1}");
 	CU_ASSERT_EQUAL(asked_for(&f), 0);
+	CU_ASSERT(!f.told_of_processes && !alert_watch_wants_processes(f.watch));
+	put(&f, "shell", "\"shell\":{}");
+	CU_ASSERT_EQUAL(asked_for(&f), EVENT_MASK_DROPS | EVENT_MASK_FLOWS);
+	CU_ASSERT(f.told_of_processes == 1 && alert_watch_wants_processes(f.watch));
+	put(&f, "program", "\"newProcess\":{\"seconds\":1}");
+	take_away(&f, "shell");
+	CU_ASSERT(f.told_of_processes == 1 && alert_watch_wants_processes(f.watch));
+	take_away(&f, "program");
+	CU_ASSERT(f.told_of_processes == 2 && !alert_watch_wants_processes(f.watch));
+	put(&f, "listener", "\"newListener\":{\"seconds\":1}");
+	CU_ASSERT_EQUAL(asked_for(&f), 0);
+	CU_ASSERT(f.told_of_processes == 3 && alert_watch_wants_processes(f.watch));
+	take_away(&f, "listener");
+	CU_ASSERT(f.told_of_processes == 4 && !alert_watch_wants_processes(f.watch));
 	take_away(&f, "scan");
 	take_away(&f, "volume");
 	CU_ASSERT_EQUAL(alerts_wanted(alert_watch_alerts(f.watch)), 0);

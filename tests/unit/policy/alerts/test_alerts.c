@@ -452,6 +452,217 @@ static void equal_alerts_are_told_as_one_with_their_count(void)
 	end(&world);
 }
 
+/* ---------------------------------------------------------------- processes */
+
+static void run_at(struct world *world, uint64_t second, const char *executable, const char *comm)
+{
+	const struct alert_process process = {
+		.pid = 4711, .uid = 33, .comm = comm, .executable = executable};
+	struct alert_opening made = opening(world, second, outside("198.51.100.7", 443));
+
+	made.process = &process;
+	alerts_opening(world->alerts, &made);
+}
+
+#define NEW_PROCESS_RULE "{'newProcess':{'seconds':100},'rateLimitSeconds':1}"
+
+static void program_that_was_not_learnt_is_told_once(void)
+{
+	struct world world;
+
+	begin(&world, NEW_PROCESS_RULE);
+	CU_ASSERT_EQUAL(alerts_wanted(world.alerts),
+			ALERTS_WANT_FLOWS | ALERTS_WANT_DROPS | ALERTS_WANT_PROCESSES);
+	run_at(&world, 10, "/usr/bin/web", "web");
+	run_at(&world, 110, "/tmp/web", "web");
+	CU_ASSERT_EQUAL_FATAL(world.told, 1);
+	CU_ASSERT_STRING_EQUAL(world.text, "demo/web-1 opened a connection to 198.51.100.7:443 "
+					   "(tcp) by \"/tmp/web\" (pid 4711, uid 33), a program "
+					   "that never did");
+	CU_ASSERT(world.samples[0].pid == 4711 && world.samples[0].uid == 33);
+	run_at(&world, 200, "/tmp/web", "web");
+	CU_ASSERT_EQUAL(world.told, 1);
+	end(&world);
+}
+
+static void programs_that_were_learnt_are_not_told(void)
+{
+	struct world world;
+	struct alert_opening made;
+
+	begin(&world, NEW_PROCESS_RULE);
+	run_at(&world, 10, "/usr/bin/web", "web");
+	run_at(&world, 109, "/usr/bin/cron", "cron");
+	run_at(&world, 200, "/usr/bin/web", "curl");
+	run_at(&world, 210, "/usr/bin/cron", "cron");
+	/* Nothing is known of who it was. */
+	made = opening(&world, 220, outside("198.51.100.8", 443));
+	alerts_opening(world.alerts, &made);
+	CU_ASSERT_EQUAL(world.told, 0);
+	/* Another workload learns on its own. */
+	made = opening(&world, 230, outside("198.51.100.8", 443));
+	made.from.labels = &world.db;
+	made.process = &(const struct alert_process){.pid = 1, .comm = "db", .executable = "/db"};
+	alerts_opening(world.alerts, &made);
+	CU_ASSERT_EQUAL(world.told, 0);
+	end(&world);
+}
+
+/* Whoever ran before anybody looked has no known file, until it is begun anew. */
+static void program_that_ran_before_is_no_news_when_it_begins_again(void)
+{
+	struct world world;
+
+	begin(&world, NEW_PROCESS_RULE);
+	run_at(&world, 10, NULL, "a-long-name-of-");
+	run_at(&world, 120, NULL, "thread-17");
+	run_at(&world, 130, "/usr/bin/a-long-name-of-a-server", "x");
+	CU_ASSERT_EQUAL(world.told, 0);
+	/* What was called so later only was not learnt. */
+	run_at(&world, 140, "/usr/bin/thread-17", "thread-17");
+	CU_ASSERT_EQUAL(world.told, 1);
+	end(&world);
+}
+
+static void connection_from_a_shell_is_told(void)
+{
+	static const struct {
+		const char *executable, *comm;
+	} shells[] = {{"/usr/bin/bash", "x"}, {"/bin/sh", "x"},	 {"sh", "x"},
+		      {NULL, "dash"},	      {"/lib/x", "ash"}, {"/bin/busybox", "nc"}};
+	struct world world;
+
+	begin(&world, "{'shell':{},'rateLimitSeconds':1}");
+	for (size_t i = 0; i < sizeof(shells) / sizeof(*shells); i++) {
+		run_at(&world, 10 * (i + 1), shells[i].executable, shells[i].comm);
+		CU_ASSERT_EQUAL(world.told, i + 1);
+	}
+	CU_ASSERT_STRING_EQUAL(world.text, "demo/web-1 opened a connection to 198.51.100.7:443 "
+					   "(tcp) from a shell: \"/bin/busybox\" (pid 4711, uid "
+					   "33)");
+	end(&world);
+}
+
+static void connection_from_another_program_is_none_from_a_shell(void)
+{
+	struct world world;
+	struct alert_opening made;
+
+	begin(&world, "{'shell':{},'rateLimitSeconds':1}");
+	run_at(&world, 10, "/usr/bin/curl", "curl");
+	run_at(&world, 20, "/usr/bin/bash/curl", "curl");
+	run_at(&world, 30, NULL, "bashful");
+	made = opening(&world, 40, outside("198.51.100.7", 443));
+	alerts_opening(world.alerts, &made);
+	CU_ASSERT_EQUAL(world.told, 0);
+	end(&world);
+}
+
+static void shells_are_those_of_the_list(void)
+{
+	struct world world;
+
+	begin(&world, "{'shell':{'executables':['perl','/opt/bin/sh']},'rateLimitSeconds':1}");
+	run_at(&world, 10, "/usr/bin/bash", "bash");
+	run_at(&world, 20, "/bin/sh", "sh");
+	CU_ASSERT_EQUAL(world.told, 0);
+	run_at(&world, 30, "/opt/bin/sh", "sh");
+	run_at(&world, 40, "/usr/bin/perl", "x");
+	CU_ASSERT_EQUAL(world.told, 2);
+	end(&world);
+}
+
+/* It is whatever who is looked at has chosen. */
+static void hostile_names_of_programs_are_told_whole(void)
+{
+	char path[600] = "/tmp/";
+	struct world world;
+	json_t *text;
+
+	for (size_t i = strlen(path); i + 2 < sizeof(path); i += 2)
+		memcpy(path + i, "\xc3\xa9", 3);
+	begin(&world, "{'shell':{},'rateLimitSeconds':1}");
+	run_at(&world, 10, "/tmp/\" (pid 1, uid 0)\\", "sh");
+	CU_ASSERT_PTR_NOT_NULL(strstr(world.text, "\"/tmp/\\\" (pid 1, uid 0)\\\\\" (pid 4711"));
+	run_at(&world, 20, path, "sh");
+	CU_ASSERT_EQUAL_FATAL(world.told, 2);
+	text = json_string(world.samples[1].executable);
+	CU_ASSERT_PTR_NOT_NULL(text);
+	CU_ASSERT_EQUAL(strlen(world.samples[1].executable), 255);
+	json_decref(text);
+	end(&world);
+}
+
+/* ---------------------------------------------------------------- listeners */
+
+static void listen_at(struct world *world, uint64_t second, struct alert_end at, uint16_t port)
+{
+	const struct alert_process process = {.pid = 7, .comm = "nc", .executable = "/bin/nc"};
+	const struct alert_listening listening = {
+		.time_ns = second * SECOND_NS, .at = at, .port = port, .process = &process};
+
+	alerts_listening(world->alerts, &listening);
+}
+
+static void socket_that_listens_where_none_did_is_told_once(void)
+{
+	struct world world;
+	struct alert_end web;
+
+	begin(&world, "{'newListener':{'seconds':100},'rateLimitSeconds':1}");
+	web = pod(&world.web, "web-1", "10.0.0.5");
+	CU_ASSERT_EQUAL(alerts_wanted(world.alerts), ALERTS_WANT_LISTENERS);
+	/* It is learnt since the pod is there, not since something listens. */
+	alerts_present(world.alerts, &web, 10 * SECOND_NS);
+	listen_at(&world, 109, web, 80);
+	listen_at(&world, 110, web, 80);
+	CU_ASSERT_EQUAL(world.told, 0);
+	listen_at(&world, 111, web, 4444);
+	listen_at(&world, 300, web, 4444);
+	CU_ASSERT_EQUAL_FATAL(world.told, 1);
+	CU_ASSERT_STRING_EQUAL(world.text, "demo/web-1 listens at port 4444 (tcp) of all "
+					   "addresses, where it never did: \"/bin/nc\" (pid 7, "
+					   "uid 0)");
+	end(&world);
+}
+
+static void ports_of_the_list_are_not_told_and_others_are(void)
+{
+	struct world world;
+	struct alert_end web;
+
+	begin(&world, "{'newListener':{'ports':[80,'8000-8100']},'rateLimitSeconds':1}");
+	web = pod(&world.web, "web-1", "10.0.0.5");
+	alerts_present(world.alerts, &web, SECOND_NS);
+	listen_at(&world, 1, web, 80);
+	listen_at(&world, 1, web, 8000);
+	listen_at(&world, 1, web, 8100);
+	CU_ASSERT_EQUAL(world.told, 0);
+	listen_at(&world, 1, web, 81);
+	listen_at(&world, 10, web, 8101);
+	CU_ASSERT_EQUAL(world.told, 2);
+	CU_ASSERT_PTR_NOT_NULL(strstr(world.text, "which is none of its ports"));
+	end(&world);
+}
+
+static void the_node_and_other_nodes_pods_are_told_if_wanted_alone(void)
+{
+	struct alert_end node = {.addr = addr("192.0.2.1"), .local = true, .node = true}, other;
+	struct world world;
+
+	begin(&world, "{'newListener':{'ports':[]}}");
+	other = pod(&world.web, "web-1", "10.0.0.5");
+	other.local = false;
+	listen_at(&world, 1, other, 80);
+	listen_at(&world, 1, node, 80);
+	CU_ASSERT_EQUAL(world.told, 0);
+	set_rule(&world, "rule", "{'newListener':{'ports':[],'nodes':true}}");
+	listen_at(&world, 1, node, 80);
+	CU_ASSERT_EQUAL(world.told, 1);
+	CU_ASSERT(strncmp(world.text, "192.0.2.1 listens", strlen("192.0.2.1 listens")) == 0);
+	end(&world);
+}
+
 /* So many workloads that nobody can read them are one alert. */
 static void alerts_of_many_workloads_are_told_as_one(void)
 {
@@ -563,6 +774,16 @@ int main(void)
 		UNIT_TEST(peer_that_was_not_learnt_is_told_once),
 		UNIT_TEST(peers_that_were_learnt_are_not_told),
 		UNIT_TEST(subject_chooses_by_labels_and_namespaces),
+		UNIT_TEST(program_that_was_not_learnt_is_told_once),
+		UNIT_TEST(programs_that_were_learnt_are_not_told),
+		UNIT_TEST(program_that_ran_before_is_no_news_when_it_begins_again),
+		UNIT_TEST(connection_from_a_shell_is_told),
+		UNIT_TEST(connection_from_another_program_is_none_from_a_shell),
+		UNIT_TEST(shells_are_those_of_the_list),
+		UNIT_TEST(hostile_names_of_programs_are_told_whole),
+		UNIT_TEST(socket_that_listens_where_none_did_is_told_once),
+		UNIT_TEST(ports_of_the_list_are_not_told_and_others_are),
+		UNIT_TEST(the_node_and_other_nodes_pods_are_told_if_wanted_alone),
 		UNIT_TEST(equal_alerts_are_told_as_one_with_their_count),
 		UNIT_TEST(alerts_of_many_workloads_are_told_as_one),
 		UNIT_TEST(memory_is_bounded),

@@ -59,10 +59,30 @@ static void fields_and_their_defaults(void)
 	CU_ASSERT(alert->network_count == 1 && alert->networks[0].length == 96 + 24);
 	CU_ASSERT_STRING_EQUAL(alert->message, "m");
 	object_list_clear(&list);
+
+	CU_ASSERT_FATAL(decode("{'shell':{}}", &list, &error) == 0);
+	alert = &list.objects[0]->traffic_alert;
+	CU_ASSERT(alert->alert == ALERT_SHELL && alert->program_count == 11);
+	CU_ASSERT_STRING_EQUAL(alert->programs[1], "bash");
+	object_list_clear(&list);
+
+	CU_ASSERT_FATAL(decode("{'newListener':{'ports':[80,'8000-8100'],'nodes':true}}", &list,
+			       &error) == 0);
+	alert = &list.objects[0]->traffic_alert;
+	CU_ASSERT(alert->alert == ALERT_NEW_LISTENER && alert->nodes && !alert->seconds);
+	CU_ASSERT_FATAL(alert->port_count == 2);
+	CU_ASSERT(alert->ports[0].first == 80 && alert->ports[0].last == 80);
+	CU_ASSERT(alert->ports[1].first == 8000 && alert->ports[1].last == 8100);
+	object_list_clear(&list);
 }
 
 static void what_makes_no_sense_is_refused_in_words(void)
 {
+	static const char *const wrong_ports[] = {
+		"",	   "80",    "80-",  "-80",  "90-80", "0-5",
+		"1-65536", "1-5-6", "1- 5", "1-+5", "1-5x",  "4294967297-4294967298"};
+	char spec[128];
+
 	expect_refused("{}", "$.spec", "must have one of peersOutside");
 	expect_refused("{'scan':{'targets':2,'seconds':1},'newPeer':{'seconds':1}}", "$.spec",
 		       "it has 2");
@@ -78,6 +98,18 @@ static void what_makes_no_sense_is_refused_in_words(void)
 		       "$.spec.foreignResolver.services[0]", "NAMESPACE/NAME");
 	expect_refused("{'volume':{'bytes':0,'seconds':1}}", "$.spec.volume.bytes", "");
 	expect_refused("{'newPeer':{'seconds':0}}", "$.spec.newPeer.seconds", "");
+	expect_refused("{'newProcess':{}}", "$.spec.newProcess.seconds", "is missing");
+	expect_refused("{'shell':{'executables':[]}}", "$.spec.shell.executables", "one program");
+	expect_refused("{'shell':{'executables':['bin/sh']}}", "$.spec.shell.executables[0]",
+		       "whole path");
+	expect_refused("{'shell':{'executables':['/bin/']}}", "$.spec.shell.executables[0]",
+		       "whole path");
+	expect_refused("{'newListener':{'nodes':true}}", "$.spec.newListener", "must have seconds");
+	expect_refused("{'newListener':{'ports':[0]}}", "$.spec.newListener.ports[0]", "");
+	for (size_t i = 0; i < sizeof(wrong_ports) / sizeof(*wrong_ports); i++) {
+		snprintf(spec, sizeof(spec), "{'newListener':{'ports':['%s']}}", wrong_ports[i]);
+		expect_refused(spec, "$.spec.newListener.ports[0]", "8000-8100");
+	}
 	expect_refused("{'newPeer':{'seconds':1},'severity':'Bad'}", "$.spec.severity",
 		       "Info, Warning or Critical");
 	expect_refused("{'newPeer':{'seconds':1},'subject':{}}", "$.spec.subject",
@@ -105,6 +137,16 @@ static void a_change_of_any_field_is_a_change(void)
 		"{'foreignResolver':{}}",
 		"{'foreignResolver':{'services':['a/b']}}",
 		"{'foreignResolver':{'services':[]}}",
+		"{'newPeer':{'seconds':1}}",
+		"{'newProcess':{'seconds':1}}",
+		"{'shell':{}}",
+		"{'shell':{'executables':['sh']}}",
+		"{'newListener':{'seconds':1}}",
+		"{'newListener':{'ports':[]}}",
+		"{'newListener':{'ports':[1]}}",
+		"{'newListener':{'ports':['1-2']}}",
+		"{'newListener':{'ports':[1],'seconds':1}}",
+		"{'newListener':{'ports':[1],'nodes':true}}",
 	};
 	struct object_list a = {}, b = {};
 	struct error error = {};
