@@ -21,7 +21,7 @@ LOGS = os.path.join(BUILD, 'test-logs')
 
 class Suite:
     """`limit` is in seconds for each program of the suite; `network`: it needs the machine's own network; `cpus`: how many each
-    program keeps busy. Meson tests that are not is_parallel have all of them."""
+    program keeps busy, a half where it mostly waits. Meson tests that are not is_parallel have all of them."""
 
     def __init__(self, name, limit, what, meson=None, sanitized=False, network=False, cpus=1):
         self.name = name
@@ -37,27 +37,28 @@ class Suite:
         return path if os.access(path, os.X_OK) else None
 
 
-# In the order in which they are begun: long ones that keep one CPU busy, short ones that fill the other, those that need two.
+# In the order in which they are begun. netns takes as much of a CPU as others leave: what waits runs beside it, and what never waits
+# comes when it is done; those that need two CPUs are the last.
 SUITES = [
     Suite('netns', 3600, 'real packets between network namespaces'),
-    Suite('lint', 1500, 'static analysis and the rules of the tree'),
     Suite('kernel', 1200, 'booted kernels: programs load, attach and forward', network=True),
+    Suite('unit', 180, 'functions of the user space (CUnit)', meson='unit', cpus=0.5),
+    Suite('e2e', 1200, 'podman and containerd', cpus=0.5),
+    Suite('reliability', 900, 'agent and plugin killed, their system calls failing, while pods talk'),
+    Suite('api', 300, 'polderd follows an API server that is wrong in every way', cpus=0.5),
+    Suite('netavark', 600, 'podman 5 and netavark of Debian trixie', network=True, cpus=0.5),
+    Suite('lint', 1500, 'static analysis and the rules of the tree'),
     Suite('kubernetes', 1800, 'a real API server, etcd and kubectl: polderd follows them; containerd runs pods as a kubelet has it do',
           network=True),
     Suite('package', 600, 'the Debian package is built, installed, upgraded, removed and purged', network=True),
-    Suite('image', 300, 'the image is built, and run by podman as the manifest says', network=True),
-    Suite('reliability', 900, 'agent and plugin killed, their system calls failing, while pods talk'),
-    Suite('api', 300, 'polderd follows an API server that is wrong in every way'),
-    Suite('scale', 180, 'polderd in a large cluster: lists, thousands of changes, memory, CPU'),
-    Suite('e2e', 1200, 'podman and containerd'),
-    Suite('netavark', 600, 'podman 5 and netavark of Debian trixie', network=True),
-    Suite('mutation', 600, 'ten small faults, put into the policy compiler, are caught'),
+    Suite('tryout', 300, 'deploy/try-out says what the example policies mean, on a node and in a cluster', cpus=0.5),
     Suite('asan', 300, 'the unit and golden tests with address and undefined behaviour checks', meson='unit golden',
-          sanitized=True),
-    Suite('unit', 180, 'functions of the user space (CUnit)', meson='unit'),
-    Suite('tryout', 300, 'deploy/try-out says what the example policies mean, on a node and in a cluster'),
+          sanitized=True, cpus=0.5),
+    Suite('mutation', 600, 'ten small faults, put into the policy compiler, are caught'),
+    Suite('page', 300, 'the page for browsers in headless Chromium and Firefox'),
+    Suite('image', 300, 'the image is built, and run by podman as the manifest says', network=True),
+    Suite('scale', 180, 'polderd in a large cluster: lists, thousands of changes, memory, CPU'),
     Suite('golden', 180, 'JSON in, map entries out', meson='golden'),
-    Suite('page', 300, 'the page for browsers in headless Chromium'),
     Suite('docs', 120, 'man pages and pages say what the sources say', meson='docs'),
     Suite('oracle', 60, 'the independent evaluation of policies, against cases made by hand'),
     Suite('install', 120, 'what meson install puts where'),
@@ -164,7 +165,7 @@ class Program:
         self.suite, self.name, self.command = suite, name, command
         self.directory = directory
         self.cpus = sys.maxsize if alone else suite.cpus
-        self.environment = dict(env, POLDER_TEST_NETWORK='machine' if suite.network else 'own', POLDER_CPUS=str(suite.cpus),
+        self.environment = dict(env, POLDER_TEST_NETWORK='machine' if suite.network else 'own', POLDER_CPUS=str(max(1, suite.cpus)),
                                 POLDER_BUILD=BUILD_ASAN if suite.sanitized else BUILD)
         self.log = os.path.join(LOGS, f'{suite.name}.{name}.part')
         self.process = self.began = None
@@ -312,11 +313,14 @@ class SuiteRun:
 
 def run_programs(programs, cpus, on_end):
     """As many at a time as there are CPUs for, in their order; one that finds too few of them free lets others go first."""
+    def share(program):
+        return 1 if cpus == 1 else min(program.cpus, cpus)
+
     waiting, running = list(programs), []
     try:
         while waiting or running:
-            free = cpus - sum(min(program.cpus, cpus) for program in running)
-            fitting = next((program for program in waiting if min(program.cpus, cpus) <= free), None)
+            free = cpus - sum(map(share, running))
+            fitting = next((program for program in waiting if share(program) <= free), None)
             if fitting:
                 waiting.remove(fitting)
                 running.append(fitting)
@@ -375,7 +379,8 @@ def build_all(chosen, env):
         return False
     if any(suite.sanitized for suite in chosen):
         # What the sanitizers tell is told by lines (-g1); all that a debugger wants besides is a quarter of the compiler's time.
-        options = ['-Db_sanitize=address,undefined', '-Db_lundef=false', '-Doptimization=1', '-Dc_args=-g1']
+        options = ['-Db_sanitize=address,undefined', '-Db_lundef=false', '-Doptimization=1', '-Dc_args=-g1',
+                   f'-Ddatapath_objects={BUILD}/datapath']
         return meson_build(BUILD_ASAN, options, asan_targets, env)
     return True
 

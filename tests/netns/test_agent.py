@@ -19,6 +19,7 @@ from lib.steady import Traffic
 from lib.traffic import BOTH, Connection, ping, reach, wait_until
 from lib.world import OUTSIDE_IP, WORLD_IP
 
+LASTS = 105
 WORLD = {"nodes": 2, "metrics_listen": "127.0.0.1:9180"}
 
 

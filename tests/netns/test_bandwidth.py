@@ -14,6 +14,7 @@ from lib.runner import each_family, limit
 from lib.traffic import ANY_ADDRESS, SOCKET_FAMILY, V4, V6, wait_until
 from lib.world import OUTSIDE_IP
 
+LASTS = 70
 WORLD = {}
 RATE = 20_000_000  # bits a second
 HEADERS = {("TCP", V4): 1500 / 1448, ("TCP", V6): 1500 / 1428, ("UDP", V4): 1242 / 1200, ("UDP", V6): 1262 / 1200}

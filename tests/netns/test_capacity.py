@@ -9,6 +9,7 @@ from lib.objects import labels, policy
 from lib.runner import in_worlds
 from lib.traffic import BOTH, wait_until
 
+LASTS = 60
 WORLDS = {
     "rules": {"max_policy_entries": 64},
     "services": {"max_services": 64, "max_backends": 64},

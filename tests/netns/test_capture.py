@@ -17,6 +17,7 @@ from lib.runner import each_family, in_worlds
 from lib.traffic import BOTH, Connection, reach, wait_until
 from lib.world import OUTSIDE_IP
 
+LASTS = 145
 WORLDS = {"tcx": {"nodes": 1}, "clsact": {"nodes": 1, "attach": "clsact", "xdp": "off"}}
 CAPTURING = "_captur"  # the kernel keeps 15 bytes of a name
 

@@ -11,6 +11,7 @@ from lib.netns import run
 from lib.runner import in_worlds
 from lib.traffic import reach, wait_until
 
+LASTS = 60
 WORLDS = {
     "": {"nodes": 1, "latency": "yes"},
     "clsact": {"nodes": 1, "attach": "clsact"},

@@ -15,6 +15,7 @@ from lib.runner import each_family, in_worlds, limit
 from lib.traffic import Capture, reach, wait_until
 from lib.world import OUTSIDE_IP
 
+LASTS = 100
 WORLDS = {
     "": {"nodes": 2, "metrics_listen": "127.0.0.1:9180"},
     "clsact": {"nodes": 2, "attach": "clsact", "metrics_listen": "127.0.0.1:9180"},

@@ -14,6 +14,7 @@ from lib.objects import labels, policy
 from lib.runner import limit
 from lib.traffic import Capture, ping, reach, wait_until
 
+LASTS = 105
 WORLD = {"nodes": 1}
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 

@@ -14,6 +14,7 @@ from lib.runner import each_family
 from lib.traffic import Connection, reach, wait_until
 from lib.world import OUTSIDE_IP, WORLD_IP
 
+LASTS = 90
 WORLD = {"nodes": 2}
 NAMES = {4: "ipv4", 6: "ipv6"}
 

@@ -9,6 +9,7 @@ from lib.runner import each_family, in_worlds
 from lib.traffic import BOTH, V4, V6, Capture, Connection, UdpClient, is_cut, reach, wait_until
 from lib.world import OUTSIDE_IP, WORLD_IP
 
+LASTS = 85
 WORLDS = {"": {}, "automatic": {"uplink": None, "node_ip": None}}
 BITS = {V4: 32, V6: 128}
 # What a forwarding Linux answers: (ICMP, ICMPv6) type and code; None: nothing.

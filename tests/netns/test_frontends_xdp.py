@@ -7,6 +7,7 @@ from lib import frontends
 from lib.runner import each_family, in_worlds
 from lib.traffic import Connection, wait_until
 
+LASTS = 65
 WORLDS = {"native": {"nodes": 2}, "generic": {"nodes": 2, "xdp": "generic"}, "off": {"nodes": 2, "xdp": "off"}}
 ASKED = 300
 

@@ -10,6 +10,7 @@ from lib.runner import limit
 from lib.traffic import BOTH, Capture, Connection, Sender, wait_until
 from lib.world import WORLD_IP
 
+LASTS = 50
 WORLD = {"nodes": 2}
 REEVALUATED = "polder_flows_reevaluated_total"
 SWITCHES = "polder_policy_switches_total"

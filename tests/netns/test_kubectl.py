@@ -13,6 +13,7 @@ from lib.runner import Skip, each_family
 from lib.traffic import reach, wait_until
 from lib.world import OUTSIDE_IP
 
+LASTS = 50
 WORLD = {"nodes": 2}
 NAMES = {4: "ipv4", 6: "ipv6"}
 

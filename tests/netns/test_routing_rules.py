@@ -7,6 +7,7 @@ from lib.runner import each_family
 from lib.traffic import V4, V6, ping, reach, wait_until
 from lib.world import WORLD_IP
 
+LASTS = 70
 WORLD = {"nodes": 1}
 TABLE = 200
 NETWORK = {V4: "192.168.77", V6: "fd99:0:0:1:"}

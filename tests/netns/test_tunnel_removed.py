@@ -13,6 +13,7 @@ from lib.runner import in_worlds
 from lib.traffic import BOTH, reach, wait_until
 from lib.tunnel import DEVICE, routes
 
+LASTS = 55
 WORLDS = {"": {"nodes": 2, "tunnel": "vxlan"}, "clsact": {"nodes": 2, "tunnel": "vxlan", "attach": "clsact"},
           "native": {"nodes": 2, "tunnel": "none"}}
 

@@ -8,9 +8,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 
-WITHIN = 30
+from waiting import WITHIN, Waiting
 
 
 def find():
@@ -19,7 +18,7 @@ def find():
     return named if named else shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 
 
-class Browser:
+class Browser(Waiting):
     def __init__(self, program):
         self.profile = tempfile.mkdtemp(prefix='polder-page.')
         to_read, self.writer = os.pipe()
@@ -78,15 +77,6 @@ class Browser:
         if 'exceptionDetails' in answer:
             raise RuntimeError(answer['exceptionDetails'].get('exception', {}).get('description', str(answer['exceptionDetails'])))
         return answer['result'].get('value')
-
-    def wait(self, expression, what=None):
-        end = time.monotonic() + WITHIN
-        while time.monotonic() < end:
-            value = self.js(expression)
-            if value:
-                return value
-            time.sleep(0.05)
-        raise AssertionError(f'{what or expression}: not within {WITHIN} s')
 
     def size(self, width, height=900):
         self.call('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
