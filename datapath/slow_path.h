@@ -601,13 +601,23 @@ static __always_inline int slow_path_policy(struct slow_path *path, struct flow_
 
 /*
  * Of the node itself, or forwarded by it, and to the wire: the stack has chosen the way, only the
- * source port is of interest here. Else what the node's stack sends goes to a pod.
+ * source port is of interest here. Its answers come from the wire, by whichever hook. What the
+ * node's stack sends to a pod of this node is one flow, by whichever link it leaves: a route may
+ * have gone for a moment.
  */
 static __always_inline bool slow_path_passes_by(const struct slow_path *path,
 						const struct packet *p)
 {
-	return path->fwd.tuple.zone == ZONE_HOST &&
-	       (p->hook == DROP_TO_WIRE || p->hook == DROP_FROM_WIRE);
+	const struct address_entry *to;
+
+	if (path->fwd.tuple.zone != ZONE_HOST)
+		return false;
+	if (p->tuple.zone == ZONE_WIRE)
+		return true;
+	if (p->hook != DROP_TO_WIRE)
+		return false;
+	to = address_find(&path->dst);
+	return !to || (to->flags & (ADDRESS_POD | ADDRESS_LOCAL)) != (ADDRESS_POD | ADDRESS_LOCAL);
 }
 
 /* Where the flow goes is through the tunnel, or was: what comes from elsewhere than there, as an

@@ -373,6 +373,8 @@ static int start_observation(struct agent *agent, char *message, size_t size)
 		r = start_flow_history(agent);
 	if (r == 0)
 		r = start_alerts(agent);
+	if (r == 0)
+		r = agent_start_service_events(agent);
 	agent->show.alerts = agent->alerts;
 	agent->show.recorder = &agent->recorder;
 	agent->show.events = agent->events;
@@ -501,6 +503,7 @@ void agent_stop(struct agent *agent)
 	node_routes_free(agent->routes);
 	peers_free(agent->peers);
 	balancers_free(agent->balancers);
+	service_events_free(agent->service_events);
 	stray_pods_free(agent->stray_pods);
 	free(agent->state);
 	datapath_free(agent->datapath);

@@ -24,6 +24,7 @@
 #include "agent/pods/pods.h"
 #include "agent/reconcile/reconciler.h"
 #include "agent/observe/health_ports.h"
+#include "agent/observe/service_events.h"
 #include "agent/services/socket_ends.h"
 #include "agent/show/show.h"
 #include "agent/show/show_processes.h"
@@ -83,6 +84,7 @@ struct agent {
 	struct http_server *health;	   /* the same, for health alone */
 	struct ui *ui;			   /* the page in the browser; NULL: none */
 	struct health_ports *health_ports; /* of Services */
+	struct service_events *service_events;
 	struct events *events;
 	struct show_sources show;
 	struct event_names event_names;
@@ -184,6 +186,11 @@ int agent_serve_health(struct agent *agent, char *message, size_t size);
 int agent_serve_ui(struct agent *agent, char *message, size_t size);
 /* Services have changed: their health check node ports are served as they ask for now. */
 void agent_follow_health_ports(struct agent *agent);
+
+/* service_problems.c: problems of Services, told to the cluster. 0 or -ENOMEM. */
+int agent_start_service_events(struct agent *agent);
+/* After anything that may have changed them. */
+void agent_tell_service_problems(struct agent *agent);
 
 /* sources.c: where objects come from. 0 or -errno with `message`. */
 int agent_start_sources(struct agent *agent, char *message, size_t size);

@@ -221,7 +221,8 @@ static void refused(const struct object *service, const char *why, void *data)
 	const struct polder_addr everything = {};
 
 	if (agent->api_source && balancers_place(agent->balancers, &everything) < TELLERS)
-		api_source_tell_service(agent->api_source, service, why);
+		api_source_tell_service(agent->api_source, service, "LoadBalancerAddress", why,
+					true);
 }
 
 static int start_announce(struct agent *agent)

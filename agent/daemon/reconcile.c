@@ -104,6 +104,7 @@ static int ran(struct agent *agent, uint64_t began_ns, int r)
 		report_ready(agent);
 	if (agent->ready)
 		agent_follow_health_ports(agent);
+	agent_tell_service_problems(agent);
 	agent_announce_changed(agent);
 	set_timers(agent);
 	return r;
@@ -231,6 +232,7 @@ static void on_repair(uv_timer_t *timer)
 	agent_repair(agent);
 	if (agent->health_ports)
 		health_ports_retry(agent->health_ports);
+	agent_tell_service_problems(agent);
 	keep_owed_labels(agent);
 	agent_check_sockets(agent);
 	when_quiet(agent);

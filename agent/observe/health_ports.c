@@ -27,6 +27,7 @@ struct health_ports {
 	bool (*well)(const void *data);
 	const void *data;
 	struct health_port *ports;
+	bool changed; /* since health_ports_take_change() */
 };
 
 /* ---------------------------------------------------------------- answers */
@@ -75,6 +76,7 @@ static void tell(struct health_port *port, int r)
 		log_info("services", "%s/%s: its health check node port %u is served now",
 			 port->namespace, port->name, port->port);
 	port->error = r;
+	port->all->changed = true;
 }
 
 static void serve(struct health_port *port)
@@ -98,6 +100,7 @@ static void serve(struct health_port *port)
 
 static void drop(struct health_port *port)
 {
+	port->all->changed |= port->error != 0;
 	HASH_DEL(port->all->ports, port);
 	http_server_free(port->server);
 	free(port->namespace);
@@ -124,6 +127,7 @@ static int set_names(struct health_port *port, const struct service_health *heal
 	free(port->name);
 	port->namespace = namespace;
 	port->name = name;
+	port->all->changed |= port->error != 0;
 	return 0;
 }
 
@@ -185,6 +189,14 @@ void health_ports_retry(struct health_ports *ports)
 		serve(port);
 }
 
+bool health_ports_take_change(struct health_ports *ports)
+{
+	bool changed = ports->changed;
+
+	ports->changed = false;
+	return changed;
+}
+
 void health_ports_problems(const struct health_ports *ports,
 			   void (*visit)(const struct service_problem *problem, void *data),
 			   void *data)
@@ -192,7 +204,10 @@ void health_ports_problems(const struct health_ports *ports,
 	const struct health_port *port;
 
 	for (port = ports->ports; port; port = port->hh.next) {
-		struct service_problem problem = {.namespace = port->namespace, .name = port->name};
+		struct service_problem problem = {.namespace = port->namespace,
+						  .name = port->name,
+						  .kind = SERVICE_PROBLEM_HEALTH,
+						  .here = true};
 
 		if (!port->error)
 			continue;
@@ -201,6 +216,10 @@ void health_ports_problems(const struct health_ports *ports,
 			 "this node for one without endpoints; end what has the port; retried "
 			 "every 5 s",
 			 port->port, strerror(-port->error));
+		snprintf(problem.everywhere, sizeof(problem.everywhere),
+			 "its health check node port %u cannot be served on a node: load balancers "
+			 "take that node for one without endpoints; end what has the port",
+			 port->port);
 		visit(&problem, data);
 	}
 }

@@ -30,6 +30,8 @@ void health_ports_end(struct health_ports *ports);
 /* The ports that could not be had are tried again. */
 void health_ports_retry(struct health_ports *ports);
 
+/* Has what is told below become another since the last call? */
+bool health_ports_take_change(struct health_ports *ports);
 /* Why a Service's port is not served; valid until the next change. */
 void health_ports_problems(const struct health_ports *ports,
 			   void (*visit)(const struct service_problem *problem, void *data),

@@ -65,29 +65,58 @@ bool address_is_here(const struct polder_addr *addr, const void *data)
 	return is_this_nodes_pods(s, addr) || address_is_on_node(s, addr);
 }
 
-const char *address_refusal(const struct services *s, const struct polder_addr *addr,
-			    enum service_kind kind, char *buffer, size_t size)
+void address_refuse(struct address_refusal *ret, const char *reason)
+{
+	snprintf(ret->reason, sizeof(ret->reason), "%s", reason);
+	snprintf(ret->everywhere, sizeof(ret->everywhere), "%s", reason);
+}
+
+/* Each node knows whose ranges they are, and says it of its own in other words. */
+static void refuse_pods(struct address_refusal *ret, const char *reason)
+{
+	address_refuse(ret, reason);
+	snprintf(ret->everywhere, sizeof(ret->everywhere), "an address of a node's pod range");
+}
+
+/* Others may not know of it. */
+static void refuse_own(struct address_refusal *ret, const char *node)
+{
+	address_refuse(ret, "this node's own address");
+	snprintf(ret->everywhere, sizeof(ret->everywhere), "an address of node %s", node);
+	ret->here = true;
+}
+
+static void refuse_nodes(struct address_refusal *ret, const struct peer *node)
+{
+	char reason[320];
+
+	snprintf(reason, sizeof(reason), "an address of node %s", node ? node->name : "of another");
+	address_refuse(ret, reason);
+}
+
+bool address_is_refused(const struct services *s, const struct polder_addr *addr,
+			enum service_kind kind, struct address_refusal *ret)
 {
 	const char *reserved = addr_reserved_reason(addr);
 	const struct prefix one = {.addr = *addr, .length = 128};
 	const struct peers *peers = s->env.peers;
 
 	if (reserved)
-		return reserved;
-	if (is_this_nodes_pods(s, addr))
-		return "an address of this node's pod range";
-	if (peers && peers_claims_around(peers, &one))
-		return "an address of another node's pod range";
+		address_refuse(ret, reserved);
+	else if (is_this_nodes_pods(s, addr))
+		refuse_pods(ret, "an address of this node's pod range");
+	else if (peers && peers_claims_around(peers, &one))
+		refuse_pods(ret, "an address of another node's pod range");
 	/* What a load balancer is given its controller answers for: it may be a node's. */
-	if (kind == SERVICE_KIND_LOAD_BALANCER)
-		return NULL;
-	if (is_this_nodes(s, addr))
-		return "this node's own address";
-	if (!peers || !peers_claims_address(peers, addr))
-		return NULL;
-	snprintf(buffer, size, "an address of node %s",
-		 peers_node_with(peers, addr) ? peers_node_with(peers, addr)->name : "of another");
-	return buffer;
+	else if (kind == SERVICE_KIND_LOAD_BALANCER)
+		return false;
+	else if (is_this_nodes(s, addr))
+		refuse_own(ret, s->env.config->node_name);
+	else if (peers && peers_claims_address(peers, addr))
+		refuse_nodes(ret, peers_node_with(peers, addr));
+	else
+		return false;
+	return true;
 }
 
 /* ---------------------------------------------------------------- entries of addresses */

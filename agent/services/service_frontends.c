@@ -106,10 +106,18 @@ static const char *key_text(const struct service_key *key, char *buffer, size_t 
 static int tell_taken(struct services *s, const struct service_state *w,
 		      const struct service_state *winner, const struct service_key *key)
 {
-	char what[96], who[340];
+	char what[96], who[340], everywhere[SERVICE_REASON_MAX] = "";
 
-	return problem_add(s, w, "%s is %.120s's, which is older: not served until that one goes",
-			   key_text(key, what, sizeof(what)), owner_text(winner, who, sizeof(who)));
+	/* Pods with host ports are each node's own. */
+	if (winner->fixed)
+		snprintf(everywhere, sizeof(everywhere),
+			 "%s is the host port of a pod of a node, which is older: not served there "
+			 "until that one goes",
+			 key_text(key, what, sizeof(what)));
+	return problem_add_worded(s, w, SERVICE_PROBLEM_FRONTEND, winner->fixed != NULL, everywhere,
+				  "%s is %.120s's, which is older: not served until that one goes",
+				  key_text(key, what, sizeof(what)),
+				  owner_text(winner, who, sizeof(who)));
 }
 
 /* Claims the address and port, and has it lead to the set. 0 or -errno. */
@@ -132,7 +140,8 @@ static int serve_at(struct services *s, struct service_set *set, const struct se
 	if (claim->frontend && claim->frontend->wanted && claim->frontend->set->owner == w) {
 		char what[96];
 
-		return problem_add(s, w, "%s is named twice: the first one counts",
+		return problem_add(s, w, SERVICE_PROBLEM_FRONTEND,
+				   "%s is named twice: the first one counts",
 				   key_text(key, what, sizeof(what)));
 	}
 	return frontend_want(s, set, claim, kind, flags);
@@ -147,12 +156,15 @@ static const char *const fields[SERVICE_KINDS] = {
 };
 
 static int tell_refused(const struct applying *a, const struct polder_addr *addr,
-			enum service_kind kind, const char *reason)
+			enum service_kind kind, const struct address_refusal *refusal)
 {
-	char text[INET6_ADDRSTRLEN];
+	char text[INET6_ADDRSTRLEN], everywhere[SERVICE_REASON_MAX];
 
-	return problem_add(a->s, a->w, "%s: %s is %s: not served", fields[kind],
-			   addr_format(addr, text), reason);
+	snprintf(everywhere, sizeof(everywhere), "%s: %s is %.160s: not served", fields[kind],
+		 addr_format(addr, text), refusal->everywhere);
+	return problem_add_worded(a->s, a->w, SERVICE_PROBLEM_FRONTEND, refusal->here, everywhere,
+				  "%s: %s is %s: not served", fields[kind], addr_format(addr, text),
+				  refusal->reason);
 }
 
 static bool has_place(const struct applying *a, const struct polder_addr *addr)
@@ -174,9 +186,11 @@ static const struct service_state *address_holder(const struct applying *a,
 
 static int tell_full(struct services *s, const struct service_state *w)
 {
-	return problem_add(s, w,
-			   "map services is full: %zu entries, all used; raise --max-services",
-			   map_cache_count(s->services));
+	return problem_add_worded(
+		s, w, SERVICE_PROBLEM_ROOM, true,
+		"map services of a node is full: raise --max-services",
+		"map services is full: %zu entries, all used; raise --max-services",
+		map_cache_count(s->services));
 }
 
 /* The address and, whatever the port, its entry. 0 or -errno. */
@@ -184,7 +198,8 @@ static int take_address(struct applying *a, const struct polder_addr *addr, enum
 {
 	const struct service_key key = {.addr = *addr};
 	const struct service_state *holder;
-	char buffer[400], who[340];
+	struct address_refusal refusal = {};
+	char text[200], who[340];
 	struct claim *claim;
 	int r;
 
@@ -193,9 +208,10 @@ static int take_address(struct applying *a, const struct polder_addr *addr, enum
 		return r;
 	holder = address_holder(a, claim, kind);
 	if (holder) {
-		snprintf(buffer, sizeof(buffer), "the ClusterIP of %.160s",
+		snprintf(text, sizeof(text), "the ClusterIP of %.160s",
 			 owner_text(holder, who, sizeof(who)));
-		return tell_refused(a, addr, kind, buffer);
+		address_refuse(&refusal, text);
+		return tell_refused(a, addr, kind, &refusal);
 	}
 	r = address_write(a->s, claim);
 	if (r == -E2BIG)
@@ -208,16 +224,16 @@ static int take_address(struct applying *a, const struct polder_addr *addr, enum
 
 static int add_address(struct applying *a, const struct polder_addr *addr, enum service_kind kind)
 {
-	const char *reason;
-	char buffer[320];
+	struct address_refusal refusal = {};
 
 	if (has_place(a, addr))
 		return 0;
-	reason = address_refusal(a->s, addr, kind, buffer, sizeof(buffer));
-	if (reason)
-		return tell_refused(a, addr, kind, reason);
-	if (!a->families[!addr_is_v4(addr)])
-		return tell_refused(a, addr, kind, "of a family that the Service does not have");
+	if (address_is_refused(a->s, addr, kind, &refusal))
+		return tell_refused(a, addr, kind, &refusal);
+	if (!a->families[!addr_is_v4(addr)]) {
+		address_refuse(&refusal, "of a family that the Service does not have");
+		return tell_refused(a, addr, kind, &refusal);
+	}
 	return take_address(a, addr, kind);
 }
 
@@ -290,7 +306,7 @@ static int find_forwarding(struct applying *a, bool *ret_dsr)
 	else if (text && strcmp(text, "dsr") == 0)
 		*ret_dsr = true;
 	else if (text)
-		return problem_add(a->s, a->w,
+		return problem_add(a->s, a->w, SERVICE_PROBLEM_ANNOTATION,
 				   "annotation polder.dev/forwarding is \"%.32s\", which is not "
 				   "known: snat or dsr; %s is used",
 				   text, *ret_dsr ? "dsr" : "snat");
@@ -308,7 +324,7 @@ static int find_balancing(struct applying *a)
 	else if (text && strcmp(text, "maglev") == 0)
 		a->table = true;
 	else if (text)
-		return problem_add(a->s, a->w,
+		return problem_add(a->s, a->w, SERVICE_PROBLEM_ANNOTATION,
 				   "annotation polder.dev/balancing is \"%.32s\", which is not "
 				   "known: random or maglev; %s is used",
 				   text, a->table ? "maglev" : "random");
@@ -323,7 +339,7 @@ static int find_weights(struct applying *a)
 	int r = text ? weights_parse(text, &a->weights, reason, sizeof(reason)) : 0;
 
 	return r == -EINVAL
-		       ? problem_add(a->s, a->w,
+		       ? problem_add(a->s, a->w, SERVICE_PROBLEM_ANNOTATION,
 				     "annotation polder.dev/weights: %s; no weight counts", reason)
 		       : r;
 }
@@ -426,23 +442,32 @@ static int tell_no_room(struct services *s, const struct service_state *w, const
 			      *sources = maps_get(s->maps, MAP_SERVICE_SOURCES);
 
 	if (strcmp(full, "backends") == 0)
-		return problem_add(s, w,
-				   "map backends is full: %u entries, %u used, %u free in a row, "
-				   "%zu needed; raise --max-backends",
-				   backends->max_entries, ranges_used(s->backends),
-				   ranges_longest_free(s->backends), e->active_count);
+		return problem_add_worded(
+			s, w, SERVICE_PROBLEM_ROOM, true,
+			"map backends of a node has no room for its endpoints: raise "
+			"--max-backends",
+			"map backends is full: %u entries, %u used, %u free in a row, "
+			"%zu needed; raise --max-backends",
+			backends->max_entries, ranges_used(s->backends),
+			ranges_longest_free(s->backends), e->active_count);
 	if (strcmp(full, "backend_states") == 0)
-		return problem_add(s, w,
-				   "map backend_states is full: %u entries, %zu used, %zu needed; "
-				   "raise --max-backends",
-				   states->max_entries, map_cache_count(s->backend_states),
-				   e->active_count + e->terminating_count);
+		return problem_add_worded(
+			s, w, SERVICE_PROBLEM_ROOM, true,
+			"map backend_states of a node has no room for its endpoints: raise "
+			"--max-backends",
+			"map backend_states is full: %u entries, %zu used, %zu needed; "
+			"raise --max-backends",
+			states->max_entries, map_cache_count(s->backend_states),
+			e->active_count + e->terminating_count);
 	if (strcmp(full, "service_sources") == 0)
-		return problem_add(s, w,
-				   "map service_sources is full: %u entries, %zu used: its load "
-				   "balancer's addresses are not served; raise "
-				   "--max-service-sources",
-				   sources->max_entries, map_cache_count(s->sources));
+		return problem_add_worded(
+			s, w, SERVICE_PROBLEM_ROOM, true,
+			"map service_sources of a node has no room for its source ranges: its load "
+			"balancer's addresses are not served there; raise --max-service-sources",
+			"map service_sources is full: %u entries, %zu used: its load "
+			"balancer's addresses are not served; raise "
+			"--max-service-sources",
+			sources->max_entries, map_cache_count(s->sources));
 	return tell_full(s, w);
 }
 
@@ -452,17 +477,23 @@ static int tell_no_table(struct services *s, const struct service_set *set)
 	const struct service_tables *t = s->tables;
 
 	if (set->table_refused == -ERANGE)
-		return problem_add(s, set->owner,
-				   "%zu endpoints are more than the %u cells of a Maglev table: "
-				   "they are chosen at random; raise --maglev-table-size",
-				   set->endpoints.active_count, service_tables_size(t));
-	return problem_add(s, set->owner,
-			   "map service_tables is full: %u cells, %u used, %u free in a row, %u "
-			   "needed: endpoints are chosen at random; raise --max-service-cells",
-			   maps_get(s->maps, MAP_SERVICE_TABLES)->max_entries * SERVICE_CELLS,
-			   service_tables_elements_used(t) * SERVICE_CELLS,
-			   service_tables_longest_free(t) * SERVICE_CELLS,
-			   service_tables_elements(t) * SERVICE_CELLS);
+		return problem_add_worded(
+			s, set->owner, SERVICE_PROBLEM_ROOM, true,
+			"its endpoints are more than the cells of a Maglev table: they are chosen "
+			"at random; raise --maglev-table-size",
+			"%zu endpoints are more than the %u cells of a Maglev table: "
+			"they are chosen at random; raise --maglev-table-size",
+			set->endpoints.active_count, service_tables_size(t));
+	return problem_add_worded(
+		s, set->owner, SERVICE_PROBLEM_ROOM, true,
+		"map service_tables of a node has no room for its table: endpoints are chosen at "
+		"random there; raise --max-service-cells",
+		"map service_tables is full: %u cells, %u used, %u free in a row, %u "
+		"needed: endpoints are chosen at random; raise --max-service-cells",
+		maps_get(s->maps, MAP_SERVICE_TABLES)->max_entries * SERVICE_CELLS,
+		service_tables_elements_used(t) * SERVICE_CELLS,
+		service_tables_longest_free(t) * SERVICE_CELLS,
+		service_tables_elements(t) * SERVICE_CELLS);
 }
 
 static bool has_frontends(const struct service_set *set)
@@ -497,10 +528,12 @@ static int tell_foreign(struct applying *a, const struct endpoints *e)
 	if (!e->foreign || a->told_foreign)
 		return 0;
 	a->told_foreign = true;
-	return problem_add(a->s, a->w,
-			   "%zu endpoints of its slices are pods of another namespace "
-			   "(targetRef.namespace): left out",
-			   e->foreign);
+	return problem_add_worded(a->s, a->w, SERVICE_PROBLEM_ENDPOINTS, false,
+				  "endpoints of its slices are pods of another namespace "
+				  "(targetRef.namespace): left out",
+				  "%zu endpoints of its slices are pods of another namespace "
+				  "(targetRef.namespace): left out",
+				  e->foreign);
 }
 
 static int apply_port(struct applying *a, const struct service_port *port, bool v4)

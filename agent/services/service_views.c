@@ -133,6 +133,14 @@ size_t services_problems(const struct services *s, const struct service_problem 
 	return s->problem_count;
 }
 
+bool services_take_problem_change(struct services *s)
+{
+	bool changed = s->problems_changed;
+
+	s->problems_changed = false;
+	return changed;
+}
+
 size_t services_frontend_count(const struct services *s)
 {
 	return s->frontend_count;

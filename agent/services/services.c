@@ -106,20 +106,51 @@ bool services_dirty(const struct services *s)
 
 /* ---------------------------------------------------------------- what is refused */
 
-int problem_add(struct services *s, const struct service_state *w, const char *format, ...)
+/* NULL: no memory. */
+static struct service_problem *problem_new(struct services *s, const struct service_state *w,
+					   enum service_problem_kind kind)
 {
 	struct service_problem *grown =
 		reallocarray(s->problems, s->problem_count + 1, sizeof(*grown));
-	va_list arguments;
 
 	if (!grown)
-		return -ENOMEM;
+		return NULL;
 	s->problems = grown;
+	s->problems_changed = true;
 	grown = &s->problems[s->problem_count++];
 	*grown = (struct service_problem){.namespace = w->fixed ? "" : w->namespace,
-					  .name = w->fixed ? w->fixed->owner : w->name};
+					  .name = w->fixed ? w->fixed->owner : w->name,
+					  .kind = kind};
+	return grown;
+}
+
+int problem_add(struct services *s, const struct service_state *w, enum service_problem_kind kind,
+		const char *format, ...)
+{
+	struct service_problem *problem = problem_new(s, w, kind);
+	va_list arguments;
+
+	if (!problem)
+		return -ENOMEM;
 	va_start(arguments, format);
-	vsnprintf(grown->reason, sizeof(grown->reason), format, arguments);
+	vsnprintf(problem->reason, sizeof(problem->reason), format, arguments);
+	va_end(arguments);
+	return 0;
+}
+
+int problem_add_worded(struct services *s, const struct service_state *w,
+		       enum service_problem_kind kind, bool here, const char *everywhere,
+		       const char *format, ...)
+{
+	struct service_problem *problem = problem_new(s, w, kind);
+	va_list arguments;
+
+	if (!problem)
+		return -ENOMEM;
+	problem->here = here;
+	snprintf(problem->everywhere, sizeof(problem->everywhere), "%s", everywhere);
+	va_start(arguments, format);
+	vsnprintf(problem->reason, sizeof(problem->reason), format, arguments);
 	va_end(arguments);
 	return 0;
 }
@@ -136,6 +167,7 @@ void problems_clear_of(struct services *s, const struct service_state *w)
 	for (i = 0; i < s->problem_count; i++)
 		if (!is_of(&s->problems[i], w))
 			s->problems[kept++] = s->problems[i];
+	s->problems_changed |= kept != s->problem_count;
 	s->problem_count = kept;
 }
 

@@ -112,11 +112,26 @@ void services_prune(struct services *services);
  */
 int services_prune_unknown(struct services *services);
 
+enum service_problem_kind {
+	SERVICE_PROBLEM_FRONTEND,   /* an address or port is not served */
+	SERVICE_PROBLEM_ENDPOINTS,  /* some are left out */
+	SERVICE_PROBLEM_ANNOTATION, /* one is ignored */
+	SERVICE_PROBLEM_ROOM,	    /* this node's maps have none */
+	SERVICE_PROBLEM_HEALTH,	    /* its health check node port is not served here */
+	SERVICE_PROBLEM_KINDS
+};
+#define SERVICE_REASON_MAX 256
 struct service_problem {
 	const char *namespace, *name; /* of what is no Service's: "", its owner */
-	char reason[256];
+	enum service_problem_kind kind;
+	bool here; /* of this node; else of the objects, so that each node finds it */
+	char reason[SERVICE_REASON_MAX];
+	char everywhere[SERVICE_REASON_MAX]; /* the same in words that each node would use; "":
+						those of `reason` */
 };
 size_t services_problems(const struct services *services, const struct service_problem **ret);
+/* Have they become others since the last call? */
+bool services_take_problem_change(struct services *services);
 
 enum service_kind {
 	SERVICE_KIND_CLUSTER_IP,

@@ -150,6 +150,7 @@ struct services {
 	size_t leftover_count, leftover_marked, leftover_room;
 	struct service_problem *problems;
 	size_t problem_count;
+	bool problems_changed; /* since services_take_problem_change() */
 	uint32_t next_id;
 	bool ids_used_up; /* all numbers have been given once: one may still be a Service's */
 	bool missed; /* a change that there was no memory for: everything has to be looked at */
@@ -178,8 +179,14 @@ int states_look_at_all(struct services *s);
 /* services.c */
 /* A Service that is refused is tried again when something has been freed: so it must be known. 0 or
  * -ENOMEM. */
-int problem_add(struct services *s, const struct service_state *w, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+int problem_add(struct services *s, const struct service_state *w, enum service_problem_kind kind,
+		const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* The same of one that is this node's, or said in other words elsewhere: see struct
+ * service_problem.
+ */
+int problem_add_worded(struct services *s, const struct service_state *w,
+		       enum service_problem_kind kind, bool here, const char *everywhere,
+		       const char *format, ...) __attribute__((format(printf, 6, 7)));
 
 void problems_clear_of(struct services *s, const struct service_state *w);
 /* Services that were refused are looked at again. */
@@ -210,9 +217,16 @@ void claims_end(struct services *s, struct service_state *w);
 void claims_free(struct services *s);
 
 /* service_addresses.c */
-/* Why the Service may not have the address, whoever else wants it; NULL: it may. */
-const char *address_refusal(const struct services *s, const struct polder_addr *addr,
-			    enum service_kind kind, char *buffer, size_t size);
+/* Why a Service does not get an address, in words of this node and in those of each. */
+struct address_refusal {
+	char reason[400], everywhere[400];
+	bool here; /* other nodes may not know of it */
+};
+/* In the same words everywhere. */
+void address_refuse(struct address_refusal *ret, const char *reason);
+/* May the Service not have the address, whoever else wants it? */
+bool address_is_refused(const struct services *s, const struct polder_addr *addr,
+			enum service_kind kind, struct address_refusal *ret);
 /* Is it on a link of this node? Then its other ports are the node's own. */
 bool address_is_on_node(const struct services *s, const struct polder_addr *addr);
 bool address_is_here(const struct polder_addr *addr, const void *services);

@@ -2,12 +2,13 @@
 """What polderd tells the cluster: that its node has a network, and Events on objects that it refuses; and nothing else."""
 
 import json
+import socket
 import time
 
 from lib import objects
 from lib.objects import labels, policy
 from lib.runner import in_worlds, limit
-from lib.traffic import wait_until
+from lib.traffic import V4, wait_until
 
 WORLDS = {"http2": {}, "http1": {"protocols": ("http/1.1",)}}
 KEY = "polder.dev/agent-not-ready"
@@ -215,6 +216,65 @@ def test_pod_outside_of_its_nodes_ranges_has_an_event(world):
     world.resources.put("stray", objects.pod("stray", node_name="elsewhere", ips=["10.88.0.5"]))
     wait_until(lambda: not world.problems(), lambda: f"no problem: {world.problems()}", 10)
     assert len(world.store.told) == 1, world.store.told
+
+
+def told_of(world, name):
+    """Reasons and messages of the Events on a Service."""
+    return {(made["reason"], made["message"]) for made in list(world.store.told.values())
+            if made["involvedObject"]["kind"] == "Service" and made["involvedObject"]["name"] == name}
+
+
+def wait_told(world, name, reason, words):
+    wait_until(lambda: any(why == reason and words in text for why, text in told_of(world, name)),
+               lambda: f"an Event {reason} on {name}, {words}: {told_of(world, name)}; {world.problems()}", 10)
+
+
+def put_service(world, name, number, second=0, **spec):
+    made = objects.service(name, [f"10.96.8.{number}"], [{"port": 80, "protocol": "TCP", **spec.pop("port", {})}], **spec)
+    made["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:{second:02}Z"
+    return made
+
+
+@in_worlds("http2")
+def test_frontends_that_are_not_served_are_events_on_the_service(world):
+    """What `kubectl describe service` shows of addresses and ports that lead nowhere; once, over restarts too."""
+    world.store.told.clear()
+    port = {"nodePort": 30099}
+    world.resources.put("early", put_service(world, "early", 1, 1, type="NodePort", port=port))
+    world.resources.put("late", put_service(world, "late", 2, 2, type="NodePort", port=port,
+                                            externalIPs=["127.0.0.1", "10.96.8.1", world.node.ips[V4]]))
+    wait_told(world, "late", "FrontendNotServed", "port 30099/TCP of the nodes is Service default/early's, which is older")
+    wait_told(world, "late", "FrontendNotServed", "spec.externalIPs: 127.0.0.1 is a loopback address: not served")
+    wait_told(world, "late", "FrontendNotServed", "10.96.8.1 is the ClusterIP of Service default/early")
+    wait_told(world, "late", "FrontendNotServed", f"{world.node.ips[V4]} is an address of node {world.node.name}: not served")
+    made = next(made for made in world.store.told.values() if made["involvedObject"]["name"] == "late")
+    there_is = world.store.objects["services"][("default", "late")]["metadata"]
+    assert made["type"] == "Warning" and made["involvedObject"]["uid"] == there_is["uid"], made
+    assert not told_of(world, "early"), told_of(world, "early")
+    # Another agent, as this one is after a restart, says nothing twice.
+    before = told_of(world, "late")
+    world.node.agent.restart()
+    wait_until(lambda: (world.metric("polder_api_writes_total", kind="event", result="known") or 0) >= len(before),
+               "Events that are known", 20)
+    assert told_of(world, "late") == before and len(before) == 4, before
+
+
+@in_worlds("http2")
+def test_endpoints_annotations_and_health_ports_are_events_too(world):
+    world.store.told.clear()
+    taken = world.node.socket(socket.AF_INET, socket.SOCK_STREAM)
+    taken.bind(("0.0.0.0", 0))
+    taken.listen()
+    made = put_service(world, "odd", 3, type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=taken.getsockname()[1])
+    made["metadata"]["annotations"] = {"polder.dev/balancing": "fair"}
+    foreign = objects.endpoint("10.77.9.9")
+    foreign["targetRef"] = {"kind": "Pod", "namespace": "elsewhere", "name": "p"}
+    world.resources.put("odd", made, objects.endpoint_slice("odd-1", "odd", [foreign], [objects.slice_port(80)]))
+    wait_told(world, "odd", "AnnotationIgnored", 'polder.dev/balancing is "fair"')
+    wait_told(world, "odd", "EndpointsLeftOut", "endpoints of its slices are pods of another namespace")
+    wait_told(world, "odd", "HealthCheckNotServed", f"its health check node port {taken.getsockname()[1]} cannot be served on a node")
+    assert len(told_of(world, "odd")) == 3, told_of(world, "odd")
+    taken.close()
 
 
 @in_worlds("http2")

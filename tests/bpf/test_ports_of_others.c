@@ -142,6 +142,94 @@ static void another_peers_port_is_another_flow(void)
 	}
 }
 
+/* A process may speak with a pod's address; the stack may hand what answers it to the pod's link.
+ */
+static void flow_with_a_pods_address_stays_the_nodes(void)
+{
+	static const char *const vip[2] = {"10.96.0.50", "fd00:96::50"};
+
+	EACH_VERSION(v)
+	{
+		const struct world_backend backend = {.addr = remote_pod[v], .port = 53};
+		struct frame_spec pods = spec_of_pod(0, v, vip[v], IPPROTO_UDP, 40000, 80);
+		struct frame_spec own =
+			spec_of_wire(pod_text[0][v], remote_pod[v], IPPROTO_UDP, 40000, 53);
+		struct frame_spec back = own;
+		struct world_result r;
+		struct frame frame;
+		uint16_t port;
+
+		world_set_service(world, 1 + v, vip[v], IPPROTO_UDP, 80, &backend, 1);
+		r = send_of_pod(0, &pods);
+		CU_ASSERT(forwarded(&r) && seen_ends(&r, pod_text[0][v], 40000, remote_pod[v], 53));
+		r = send_to_wire(&own);
+		port = seen(&r).sport;
+		CU_ASSERT(passed(&r) && port != 40000);
+		for (int round = 0; round < 2; round++) {
+			world_move_generation(world, 2);
+			back = spec_of_wire(remote_pod[v], pod_text[0][v], IPPROTO_UDP, 53, port);
+			frame_make(&frame, &back);
+			r = world_run(world, HOOK_TO_POD, world->pods[0].link, WORLD_UPLINK,
+				      &frame);
+			CU_ASSERT(passed(&r) &&
+				  seen_ends(&r, remote_pod[v], 53, pod_text[0][v], 40000));
+			r = send_to_wire(&own);
+			CU_ASSERT(passed(&r) &&
+				  seen_ends(&r, pod_text[0][v], port, remote_pod[v], 53));
+		}
+	}
+}
+
+/* The pod's route may have gone for a moment: what leaves by the uplink meanwhile is of the same
+ * flow, and has the port that keeps it apart from a client's. */
+static void flow_to_a_pod_is_the_same_by_the_uplink(void)
+{
+	static const char *const vip[2] = {"203.0.113.50", "2001:db8:50::1"};
+
+	EACH_VERSION(v)
+	{
+		const struct world_frontend frontend = {
+			.id = 11 + v,
+			.addr = vip[v],
+			.port = 80,
+			.proto = IPPROTO_TCP,
+			.flags = SERVICE_EXTERNAL,
+			.backends = {
+				{.addr = pod_text[1][v], .port = 8080, .place = WORLD_BOTH_SETS}}};
+		struct frame_spec client = spec_of_wire(outside[v], vip[v], IPPROTO_TCP, 6040, 80),
+				  own;
+		struct world_result r;
+		struct frame frame;
+		uint16_t port;
+
+		world_set_frontend(world, &frontend);
+		client.tcp_flags = TCP_SYN_FLAG;
+		r = send_of_wire(&client);
+		CU_ASSERT_FATAL(forwarded(&r));
+		own = spec_of_node(v, IPPROTO_TCP, seen(&r).sport, 8080);
+		own.destination = addr(pod_text[1][v]);
+		frame_make(&frame, &own);
+		r = world_run(world, HOOK_TO_POD, world->pods[1].link, 0, &frame);
+		port = seen(&r).sport;
+		CU_ASSERT(passed(&r) && port != own.sport);
+		own.tcp_flags = TCP_RST_FLAG;
+		r = send_to_wire(&own);
+		CU_ASSERT(passed(&r) && seen(&r).sport == port);
+		/* A new connection, on the ports of the one that is closed. */
+		own.tcp_flags = TCP_SYN_FLAG;
+		r = send_to_wire(&own);
+		CU_ASSERT(passed(&r) && seen(&r).sport != own.sport);
+		port = seen(&r).sport;
+		world_move_generation(world, 2);
+		own.tcp_flags = TCP_ACK_FLAG;
+		r = send_to_wire(&own);
+		CU_ASSERT(passed(&r) && seen(&r).sport == port);
+		frame_make(&frame, &own);
+		r = world_run(world, HOOK_TO_POD, world->pods[1].link, 0, &frame);
+		CU_ASSERT(passed(&r) && seen(&r).sport == port);
+	}
+}
+
 /* Nothing but the flow table knows of identifiers. */
 static void echo_first(void)
 {
@@ -209,6 +297,8 @@ int main(void)
 		SUITE_TEST(sockets_that_meet_nobody_take_no_entry),
 		SUITE_TEST(connection_to_a_closed_flows_port_is_the_nodes),
 		SUITE_TEST(another_peers_port_is_another_flow),
+		SUITE_TEST(flow_with_a_pods_address_stays_the_nodes),
+		SUITE_TEST(flow_to_a_pod_is_the_same_by_the_uplink),
 		SUITE_TEST(identifier_of_an_echo_request_is_given_to_no_pod),
 		SUITE_TEST(packet_is_dropped_where_all_ports_are_taken),
 	};

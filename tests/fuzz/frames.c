@@ -33,11 +33,12 @@ struct fuzz {
 	struct model *model;
 	struct dice dice;
 	struct probe *story;
+	struct world_result *outcomes; /* of the story, as it was told first */
 	size_t told;
 	struct world_result last;
 	const char *wrongs[WRONGS_MAX];
 	int wrong_count;
-	uint64_t frames, forwarded, stack, dropped, refused;
+	uint64_t frames, forwarded, sent_by_xdp, stack, dropped, refused;
 };
 
 static const char *const reasons[REASON_COUNT] = {
@@ -67,6 +68,8 @@ static void count(struct fuzz *fuzz, const struct probe *probe, const struct wor
 		fuzz->refused++;
 	else if (result->verdict == 7)
 		fuzz->forwarded++;
+	else if (result->verdict == 3)
+		fuzz->sent_by_xdp++;
 	else
 		fuzz->stack++;
 }
@@ -158,7 +161,33 @@ static void print_story(const struct fuzz *fuzz, const struct probe *story, size
 	fprintf(file, "\n");
 }
 
-static void keep_story(struct fuzz *fuzz, size_t length, const char *wrong)
+static void print_told(const struct fuzz *fuzz, size_t number, FILE *file)
+{
+	const struct world_result *outcome = &fuzz->outcomes[number];
+
+	probe_print(&fuzz->story[number], file);
+	fprintf(file, "# %zu: verdict %d, reason %s\n# ", number, outcome->verdict,
+		reasons[outcome->reason]);
+	for (size_t i = 0; i < outcome->out.length; i++)
+		fprintf(file, "%02x", outcome->out.bytes[i]);
+	fprintf(file, "\n");
+}
+
+/* Told again it does not go wrong: what the programs chose at random can be read from what left. */
+static void keep_told(const struct fuzz *fuzz, size_t length, const char *wrong)
+{
+	FILE *file = fuzz->options.keep ? fopen(fuzz->options.keep, "a") : NULL;
+
+	if (!file)
+		return;
+	fprintf(file, "# %s, but not when told again\n", wrong);
+	for (size_t i = 0; i < length; i++)
+		print_told(fuzz, i, file);
+	fprintf(file, "\n");
+	fclose(file);
+}
+
+static void keep_story(const struct fuzz *fuzz, size_t length, const char *wrong)
 {
 	FILE *file = fuzz->options.keep ? fopen(fuzz->options.keep, "a") : NULL;
 
@@ -181,13 +210,14 @@ static void tell_wrong(struct fuzz *fuzz, size_t length, const char *wrong)
 		length = shorten(fuzz, fuzz->story, length, wrong);
 		goes_wrong(fuzz, fuzz->story, length, wrong);
 		print_story(fuzz, fuzz->story, length, wrong, stdout);
+		keep_story(fuzz, length, wrong);
 	} else {
 		printf("| told again, the story of %zu frames does not go wrong in %d times; its "
 		       "last frame:\n",
 		       length, TELLINGS);
 		print_story(fuzz, &fuzz->story[length - 1], 1, wrong, stdout);
+		keep_told(fuzz, length, wrong);
 	}
-	keep_story(fuzz, length, wrong);
 	fflush(stdout);
 }
 
@@ -252,7 +282,7 @@ static void next_frame(struct fuzz *fuzz)
 
 	probe_make(probe, &fuzz->dice, fuzz->world, fuzz->model);
 	wrong = put(fuzz, probe);
-	fuzz->told++;
+	fuzz->outcomes[fuzz->told++] = fuzz->last;
 	if (wrong)
 		tell_wrong(fuzz, fuzz->told, wrong);
 	if (wrong || fuzz->told == STORY_MAX)
@@ -263,15 +293,16 @@ static void run(struct fuzz *fuzz)
 {
 	uint64_t end = now_seconds() + fuzz->options.seconds;
 
-	fuzz->frames = fuzz->forwarded = fuzz->stack = fuzz->dropped = fuzz->refused = 0;
+	fuzz->frames = fuzz->forwarded = fuzz->sent_by_xdp = 0;
+	fuzz->stack = fuzz->dropped = fuzz->refused = 0;
 	forget(fuzz);
 	while (now_seconds() < end &&
 	       (!fuzz->options.frames || fuzz->frames < fuzz->options.frames))
 		next_frame(fuzz);
-	printf("# frames: seed %lu, %lu frames: %lu forwarded, %lu left to the stack, %lu dropped, "
-	       "%lu refused\n",
-	       fuzz->options.seed, fuzz->frames, fuzz->forwarded, fuzz->stack, fuzz->dropped,
-	       fuzz->refused);
+	printf("# frames: seed %lu, %lu frames: %lu forwarded, %lu sent by XDP, %lu left to the "
+	       "stack, %lu dropped, %lu refused\n",
+	       fuzz->options.seed, fuzz->frames, fuzz->forwarded, fuzz->sent_by_xdp, fuzz->stack,
+	       fuzz->dropped, fuzz->refused);
 }
 
 /* Frames that never get anywhere prove nothing. */
@@ -350,13 +381,16 @@ static int fuzz_open(struct fuzz *fuzz)
 							   .masquerade_port_max = PORT_MAX};
 	int r = world_open(&world_options, &fuzz->world);
 
+	if (r == 0)
+		r = world_know_neighbours();
 	if (r < 0)
 		return r;
 	model_fill_world(fuzz->world);
 	fuzz->model = model_new(fuzz->world);
 	fuzz->story = calloc(STORY_MAX, sizeof(*fuzz->story));
+	fuzz->outcomes = calloc(STORY_MAX, sizeof(*fuzz->outcomes));
 	fuzz->dice.state = fuzz->options.seed;
-	return fuzz->story ? 0 : -ENOMEM;
+	return fuzz->story && fuzz->outcomes ? 0 : -ENOMEM;
 }
 
 int main(int argc, char **argv)
@@ -382,6 +416,7 @@ int main(int argc, char **argv)
 		r = -EINVAL;
 	}
 	free(fuzz.story);
+	free(fuzz.outcomes);
 	model_free(fuzz.model);
 	world_close(&fuzz.world);
 	return r < 0 || fuzz.wrong_count ? 1 : 0;

@@ -145,15 +145,26 @@ enum host {
 	HOST_DENIED,
 	HOST_SERVICE,
 	HOST_SERVICE_EMPTY,
+	HOST_EXTERNAL, /* of Services, asked from outside too */
+	HOST_BALANCER,
 	HOST_COUNT,
 };
 struct polder_addr host_address(enum host host, bool v4);
 
 /* Ports of Services that the model knows; the list is in frames_rules.c. */
-#define SERVICE_PORTS 5
+#define SERVICE_PORTS 12
+/* An address that is Services' alone; for who is outside, and not (ClusterIP). */
 bool is_service(const struct polder_addr *address);
-/* Is what was got an endpoint of the Service's port that was asked for? */
-bool service_allows(const struct ends *asked, const struct ends *got);
+bool is_external(const struct polder_addr *address);
+/* Is a Service served there, for who asks? From outside only at external frontends. */
+bool is_served(const struct ends *asked);
+/* Is what was got an endpoint of the Service's port that was asked for, and may who asked have it?
+ * NULL, or what is wrong. */
+const char *service_allows(const struct ends *asked, const struct ends *got);
+/* Does an endpoint see this node in place of who asked from outside? */
+bool service_hides_client(const struct ends *asked, const struct ends *got);
+/* Pods and nodes of the cluster that are not this node's. */
+bool is_of_cluster(const struct polder_addr *address);
 
 /* ------------------------------------------------------------------ the grammar */
 

@@ -104,10 +104,11 @@ static bool sums_kept(const struct frame *in, const struct view *was, const stru
  * whole behind its fragment header (RFC 6946) has nothing to be merged with. */
 static bool id_is_changed(const struct view *view, const struct known_flow *flow)
 {
-	bool to_wire = view->ends.zone == ZONE_POD && flow->way == OUT_WIRE,
-	     to_pod = view->ends.zone == ZONE_WIRE && flow->way <= OUT_POD2 && !flow->reply;
+	bool to_wire = flow->way == OUT_WIRE || flow->way == OUT_BACK,
+	     to_pod = flow->way <= OUT_POD2 && view->ends.zone == ZONE_WIRE && !flow->reply;
 
-	return view->flags & (VIEW_FIRST | VIEW_LATER) && (to_wire || to_pod) &&
+	return view->flags & (VIEW_FIRST | VIEW_LATER) && view->ends.zone != ZONE_HOST &&
+	       (to_wire || to_pod) &&
 	       (!addr_same(&flow->in.source, &flow->out.source) ||
 		!addr_same(&flow->in.destination, &flow->out.destination) ||
 		flow->in.sport != flow->out.sport || flow->in.dport != flow->out.dport);
@@ -405,8 +406,9 @@ static bool may_be_told(uint32_t reason)
 	return reason == REASON_NO_ENDPOINT || reason == REASON_NO_SERVICE_PORT ||
 	       reason == REASON_ENDPOINT_GONE || reason == REASON_NO_FLOW ||
 	       reason == REASON_TTL_EXPIRED || reason == REASON_TOO_BIG ||
-	       reason == REASON_NO_ROUTE || reason == REASON_ROUTE_UNREACHABLE ||
-	       reason == REASON_ROUTE_PROHIBITED || reason == REASON_UNKNOWN_POD;
+	       reason == REASON_SERVICE_NO_FLOW || reason == REASON_NO_ROUTE ||
+	       reason == REASON_ROUTE_UNREACHABLE || reason == REASON_ROUTE_PROHIBITED ||
+	       reason == REASON_UNKNOWN_POD;
 }
 
 static bool is_reset(const struct view *view, const struct view *answer)
@@ -457,7 +459,8 @@ const char *check_refusal(const struct probe *probe, const struct view *view,
 /* An echo request to a Service's address, whole: behind a fragment header as well (RFC 6946). */
 bool is_service_echo(const struct view *view)
 {
-	return is_service(&view->ends.destination) && !(view->flags & (VIEW_FIRST | VIEW_LATER)) &&
+	return (is_service(&view->ends.destination) || is_external(&view->ends.destination)) &&
+	       !(view->flags & (VIEW_FIRST | VIEW_LATER)) &&
 	       view->icmp_type == (view->flags & VIEW_V4 ? 8 : 128) &&
 	       view->ends.proto == (view->flags & VIEW_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }

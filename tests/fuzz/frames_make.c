@@ -232,7 +232,8 @@ static void set_hook(struct making *m, enum polder_zone zone)
 	/* What the node's stack forwards to a pod. */
 	if (zone == ZONE_WIRE && destination >= 0 && dice_percent(m->dice, 30))
 		probe->hook = HOOK_TO_POD;
-	if (zone == ZONE_WIRE && probe->hook == HOOK_FROM_WIRE && dice_percent(m->dice, 10))
+	if (zone == ZONE_WIRE && probe->hook == HOOK_FROM_WIRE &&
+	    dice_percent(m->dice, destination < 0 ? 25 : 10))
 		probe->hook = HOOK_WIRE_XDP;
 	if (source < 0)
 		source = dice_roll(m->dice, WORLD_PODS);
@@ -279,7 +280,7 @@ static void make_of_flow(struct making *m, const struct known_flow *flow)
 	m->spec.icmp_type = flow->in.dport >> 8;
 	set_any_tcp_flags(m, false);
 	set_hook(m, flow->in.zone);
-	if (flow->in.zone == ZONE_HOST && flow->way == OUT_WIRE) {
+	if (flow->in.zone == ZONE_HOST && pod_of_address(&flow->in.destination) < 0) {
 		m->probe->hook = HOOK_TO_WIRE;
 		m->probe->link = WORLD_UPLINK;
 	}
@@ -294,6 +295,28 @@ static void make_beside(struct making *m, const struct known_flow *flow)
 	make_of_flow(m, &own);
 	if (dice_percent(m->dice, 50))
 		m->spec.tcp_flags = 0x02;
+}
+
+/* To a Service's external frontend, mostly at a port that is served. */
+static void set_frontend(struct making *m)
+{
+	static const struct {
+		enum host host;
+		uint8_t proto;
+		uint16_t port;
+	} frontends[] = {
+		{HOST_EXTERNAL, IPPROTO_TCP, 80},  {HOST_EXTERNAL, IPPROTO_UDP, 53},
+		{HOST_NODE, IPPROTO_TCP, 30080},   {HOST_NODE, IPPROTO_UDP, 30053},
+		{HOST_BALANCER, IPPROTO_TCP, 443}, {HOST_BALANCER, IPPROTO_UDP, 443},
+		{HOST_BALANCER, IPPROTO_TCP, 80},
+	};
+	uint32_t roll = dice_roll(m->dice, sizeof(frontends) / sizeof(frontends[0]));
+
+	m->spec.destination = host_address(frontends[roll].host, m->v4);
+	if (dice_percent(m->dice, 10))
+		return;
+	m->spec.proto = frontends[roll].proto;
+	m->spec.dport = frontends[roll].port;
 }
 
 static void make_new(struct making *m)
@@ -319,6 +342,8 @@ static void make_new(struct making *m)
 			m->spec.destination =
 				host_address(HOST_POD0 + dice_roll(m->dice, WORLD_PODS), m->v4);
 	}
+	if (zone != ZONE_HOST && dice_percent(m->dice, 30))
+		set_frontend(m);
 	set_hook(m, zone);
 	if (zone == ZONE_HOST && dice_percent(m->dice, 20)) {
 		m->probe->hook = HOOK_TO_WIRE;

@@ -107,7 +107,8 @@ static enum way_out way_of(const struct model *model, const struct ends *in,
 	(void)model;
 	if (pod >= 0)
 		return OUT_POD0 + pod;
-	return in->zone == ZONE_POD && addr_same(destination, &node) ? OUT_HOST : OUT_WIRE;
+	return (in->zone == ZONE_POD || is_served(in)) && addr_same(destination, &node) ? OUT_HOST
+											: OUT_WIRE;
 }
 
 static bool prefix(const struct polder_addr *address, const char *text, int bits)
@@ -176,6 +177,23 @@ static bool answers_taken(struct model *model, const struct ends *answer, const 
 	return false;
 }
 
+/* Has a Service, or the endpoint itself, been asked from this port by what was too big or on its
+ * last hop? The Service's flow may have any endpoint. */
+static bool asked_in_vain(const struct model *model, const struct ends *in, const struct ends *out)
+{
+	for (size_t i = 0; i < model->given_up_count && i < GIVEN_UP_MAX; i++) {
+		const struct ends *opener = &model->given_up[i];
+
+		if (opener->zone == in->zone && opener->proto == in->proto &&
+		    opener->sport == in->sport && addr_same(&opener->source, &in->source) &&
+		    (is_service(&opener->destination) || is_served(opener) ||
+		     (opener->dport == out->dport &&
+		      addr_same(&opener->destination, &out->destination))))
+			return true;
+	}
+	return false;
+}
+
 /* May a new flow of `in` leave with the source of `out`? */
 static const char *check_source(struct model *model, const struct ends *in, const struct ends *out,
 				enum way_out way)
@@ -183,6 +201,11 @@ static const char *check_source(struct model *model, const struct ends *in, cons
 	struct polder_addr node = host_address(HOST_NODE, addr_is_v4(&in->source));
 	struct ends plain = *out, answer;
 
+	if (service_hides_client(in, out)) {
+		if (!addr_same(&out->source, &node))
+			return "a client's address goes where another node would answer it";
+		return in_range(out->sport) ? NULL : "a masquerade port that is not in the range";
+	}
 	if (in->zone == ZONE_POD && way == OUT_WIRE && outside(&out->destination)) {
 		if (!addr_same(&out->source, &node))
 			return "a pod's own address goes outside";
@@ -203,19 +226,17 @@ static const char *check_source(struct model *model, const struct ends *in, cons
 	 * apart. */
 	if (same_ends(&answer, in))
 		return in_range(out->sport) ? NULL : "a source port that is not in the range";
-	return in_range(out->sport) && answers_taken(model, &answer, in, true)
+	return in_range(out->sport) && (answers_taken(model, &answer, in, true) ||
+					asked_in_vain(model, in, out))
 		       ? NULL
 		       : "a source port that is translated without need";
 }
 
 static const char *check_destination(const struct ends *in, const struct ends *out)
 {
-	bool ports = in->proto == IPPROTO_TCP || in->proto == IPPROTO_UDP;
-
-	if (in->zone == ZONE_POD && is_service(&in->destination))
-		return ports && service_allows(in, out)
-			       ? NULL
-			       : "a Service's frame goes to no endpoint of it";
+	if (is_served(in) || (in->zone == ZONE_POD && is_service(&in->destination)) ||
+	    is_external(&in->destination))
+		return service_allows(in, out);
 	if (!addr_same(&in->destination, &out->destination) || in->dport != out->dport)
 		return "a destination that is translated without need";
 	if (own_range(&out->destination) && pod_of_address(&out->destination) < 0)
@@ -289,6 +310,14 @@ bool opened_in_vain(const struct model *model, const struct ends *in)
 	return false;
 }
 
+/* What a Service's client was made into is not known. */
+static bool may_be_answer_to_client(const struct ends *opener, const struct ends *in,
+				    const struct polder_addr *node)
+{
+	return opener->zone == ZONE_WIRE && is_served(opener) &&
+	       (addr_same(&in->destination, &opener->source) || addr_same(&in->destination, node));
+}
+
 /* To the pod's own address, the node's, or a Service's: what it was made into is not known. */
 const struct ends *given_up_answered(const struct model *model, const struct ends *in)
 {
@@ -297,6 +326,8 @@ const struct ends *given_up_answered(const struct model *model, const struct end
 	for (size_t i = 0; i < model->given_up_count && i < GIVEN_UP_MAX; i++) {
 		const struct ends *opener = &model->given_up[i];
 
+		if (opener->proto == in->proto && may_be_answer_to_client(opener, in, &node))
+			return opener;
 		if (opener->proto == in->proto &&
 		    (addr_same(&opener->destination, &in->source) ||
 		     is_service(&opener->destination)) &&
@@ -323,6 +354,17 @@ static const char *check_blind(const struct ends *in, const struct known_flow *f
 	return check_policy(in, &flow->out, flow->way);
 }
 
+/* An external address may be a machine's own, too: only what is served there is the Service's. */
+static bool poses_as_service(const struct ends *in)
+{
+	const struct ends asked = {.destination = in->source,
+				   .dport = in->sport,
+				   .zone = in->zone,
+				   .proto = in->proto};
+
+	return is_service(&in->source) || (is_external(&in->source) && is_served(&asked));
+}
+
 /* The frame belongs to no flow that is known, and left: it must be one that may open one. */
 static const char *learn(struct model *model, const struct probe *probe, const struct view *view,
 			 const struct ends *in, const struct world_result *result)
@@ -347,9 +389,9 @@ static const char *learn(struct model *model, const struct probe *probe, const s
 	flow.way = way_of(model, in, &flow.out.destination);
 	if (view->flags & VIEW_LATER && !addr_same(&in->source, &flow.out.source))
 		return check_blind(in, &flow);
-	if (in->zone == ZONE_WIRE && flow.way == OUT_WIRE)
+	if (in->zone == ZONE_WIRE && flow.way == OUT_WIRE && !is_served(in))
 		return "from the wire to the wire";
-	if (in->zone == ZONE_WIRE && is_service(&in->source))
+	if (in->zone == ZONE_WIRE && poses_as_service(in))
 		return "a packet from outside has a Service's address";
 	if ((wrong = check_destination(in, &flow.out)) ||
 	    (wrong = check_source(model, in, &flow.out, flow.way)) ||
@@ -388,7 +430,7 @@ static bool answer_explained(struct model *model, const struct probe *probe,
 
 	if (!opener)
 		return false;
-	if (is_service(&opener->destination) ||
+	if (is_service(&opener->destination) || is_served(opener) ||
 	    (opener->zone == ZONE_POD && outside(&opener->destination)))
 		return true;
 	flow.way = opener->zone == ZONE_POD    ? way_of(model, in, &in->destination)
@@ -593,7 +635,17 @@ static const char *check_other_port(struct model *model, const struct probe *pro
 			mark(model, view, flow);
 			return NULL;
 		}
+	/* A process of the node is a Service's endpoint. */
+	if (probe->hook == HOOK_FROM_WIRE && is_external(&view->ends.destination))
+		return check_flow(model, probe, view, result);
 	return "what is left to the node's stack was changed";
+}
+
+/* May a flow from outside begin with it? */
+static bool begins(const struct view *view)
+{
+	return !(view->flags & VIEW_LATER) &&
+	       (view->ends.proto != IPPROTO_TCP || (view->tcp_flags & 0x16) == 0x02);
 }
 
 /* Left to the node's stack. */
@@ -621,8 +673,11 @@ static const char *check_stack(struct model *model, const struct probe *probe,
 		return NULL;
 	if (pod_of_address(&view->ends.destination) >= 0 && !(view->flags & VIEW_ND))
 		return "a packet for a pod goes round its policy by the node's stack";
-	if (is_service(&view->ends.destination) && !(view->flags & VIEW_ND))
+	if ((is_service(&view->ends.destination) || is_external(&view->ends.destination)) &&
+	    !(view->flags & VIEW_ND))
 		return "a packet for a Service from the wire is left to the node's stack";
+	if (is_served(&view->ends) && has_ports(view) && begins(view))
+		return "a packet for a node port is left to the node's stack";
 	return NULL;
 }
 
@@ -644,7 +699,8 @@ static const char *check_counted(const struct probe *probe, const struct world_r
 	bool drop = verdict_is_drop(probe, result->verdict),
 	     pass = verdict_is_pass(probe, result->verdict);
 
-	if (!drop && !pass && (probe->hook == HOOK_WIRE_XDP || result->verdict != TC_ACT_REDIRECT))
+	if (!drop && !pass &&
+	    result->verdict != (probe->hook == HOOK_WIRE_XDP ? XDP_TX : TC_ACT_REDIRECT))
 		return "a verdict that does not exist";
 	if (drop && !result->drops)
 		return "dropped without being counted";
@@ -657,11 +713,31 @@ static const char *check_counted(const struct probe *probe, const struct world_r
 	return NULL;
 }
 
+/* XDP sends what TC would, or leaves it as it came; the flow may have begun here all the same. */
+static const char *check_xdp(struct model *model, const struct probe *probe,
+			     const struct view *view, bool readable,
+			     const struct world_result *result)
+{
+	struct world_result sent = *result;
+
+	if (result->verdict != XDP_TX) {
+		if (readable && is_served(&view->ends) && begins(view))
+			model->given_up[model->given_up_count++ % GIVEN_UP_MAX] = view->ends;
+		return check_stack(model, probe, view, readable, result);
+	}
+	if (!readable || !has_ports(view) || view->fragment_id)
+		return "XDP sends what is not plain";
+	sent.verdict = TC_ACT_REDIRECT;
+	return check_flow(model, probe, view, &sent);
+}
+
 static const char *check_left(struct model *model, const struct probe *probe,
 			      const struct view *view, bool readable,
 			      const struct world_result *result)
 {
-	if (probe->hook == HOOK_TO_WIRE || probe->hook == HOOK_WIRE_XDP ||
+	if (probe->hook == HOOK_WIRE_XDP)
+		return check_xdp(model, probe, view, readable, result);
+	if (probe->hook == HOOK_TO_WIRE ||
 	    (probe->hook == HOOK_FROM_WIRE && result->verdict == TC_ACT_OK))
 		return check_stack(model, probe, view, readable, result);
 	if (probe->hook == HOOK_FROM_POD && (view->ethertype == 0x0806 || view->flags & VIEW_ND))
@@ -674,8 +750,16 @@ static const char *check_left(struct model *model, const struct probe *probe,
 		return "a transport header behind the packet's end is believed";
 	if (view->flags & VIEW_ROUTED)
 		return "a packet that its routing header leads elsewhere is forwarded";
-	if (probe->hook == HOOK_FROM_POD && is_service_echo(view))
-		return check_echo(probe, view, result);
+	if ((probe->hook == HOOK_FROM_POD || probe->hook == HOOK_FROM_WIRE) &&
+	    is_service_echo(view)) {
+		const char *wrong = check_echo(probe, view, result);
+
+		/* Or the answer to an echo of who has the address outside. */
+		return wrong && is_external(&view->ends.destination) &&
+				       !check_flow(model, probe, view, result)
+			       ? NULL
+			       : wrong;
+	}
 	return view->flags & VIEW_ERROR ? check_icmp_error(model, probe, view, result)
 					: check_flow(model, probe, view, result);
 }

@@ -22,6 +22,8 @@ static const char *const hosts[HOST_COUNT][2] = {
 	[HOST_DENIED] = {"198.51.100.9", "2001:db8:51::9"},
 	[HOST_SERVICE] = {"10.96.0.1", "fd00:96::1"},
 	[HOST_SERVICE_EMPTY] = {"10.96.0.2", "fd00:96::2"},
+	[HOST_EXTERNAL] = {"203.0.113.80", "2001:db8:80::1"},
+	[HOST_BALANCER] = {"203.0.113.81", "2001:db8:81::1"},
 };
 
 /* Who may be reached by pods that are isolated, or may reach them. Protocol 0: any, whatever the
@@ -167,7 +169,8 @@ static void put_ruleset(struct world *world, uint32_t ruleset, int pod, bool ing
 	}
 }
 
-/* What a Service's frames may be sent to instead. */
+/* What a Service's frames may be sent to instead. HOST_NODE: a node port. `flags` 0: a ClusterIP.
+ */
 static const struct service_port {
 	enum host service;
 	uint8_t proto;
@@ -176,19 +179,75 @@ static const struct service_port {
 		enum host host;
 		uint16_t port; /* 0: no more */
 	} endpoints[2];
+	uint32_t flags; /* enum service_flag */
 } service_ports[SERVICE_PORTS] = {
-	{HOST_SERVICE, IPPROTO_TCP, 80, {{HOST_POD1, 8080}, {HOST_POD2, 8080}}},
-	{HOST_SERVICE, IPPROTO_UDP, 53, {{HOST_POD1, 5353}, {HOST_REMOTE_POD, 53}}},
-	{HOST_SERVICE, IPPROTO_TCP, 9100, {{HOST_NODE, 9100}}},
-	{HOST_SERVICE, IPPROTO_UDP, 443, {{HOST_ALLOWED_PORTS, 443}, {HOST_DENIED, 443}}},
-	{HOST_SERVICE_EMPTY, IPPROTO_TCP, 443, {{0, 0}}},
+	{HOST_SERVICE, IPPROTO_TCP, 80, {{HOST_POD1, 8080}, {HOST_POD2, 8080}}, 0},
+	{HOST_SERVICE, IPPROTO_UDP, 53, {{HOST_POD1, 5353}, {HOST_REMOTE_POD, 53}}, 0},
+	{HOST_SERVICE, IPPROTO_TCP, 9100, {{HOST_NODE, 9100}}, 0},
+	{HOST_SERVICE, IPPROTO_UDP, 443, {{HOST_ALLOWED_PORTS, 443}, {HOST_DENIED, 443}}, 0},
+	{HOST_SERVICE_EMPTY, IPPROTO_TCP, 443, {{0, 0}}, 0},
+	{HOST_EXTERNAL,
+	 IPPROTO_TCP,
+	 80,
+	 {{HOST_POD1, 8080}, {HOST_REMOTE_POD, 80}},
+	 SERVICE_EXTERNAL},
+	{HOST_EXTERNAL,
+	 IPPROTO_UDP,
+	 53,
+	 {{HOST_POD2, 5353}, {HOST_REMOTE_POD, 53}},
+	 SERVICE_EXTERNAL | SERVICE_EXTERNAL_LOCAL},
+	{HOST_NODE,
+	 IPPROTO_TCP,
+	 30080,
+	 {{HOST_POD2, 8080}, {HOST_REMOTE_POD, 80}},
+	 SERVICE_EXTERNAL | SERVICE_NODE_PORT},
+	{HOST_NODE,
+	 IPPROTO_UDP,
+	 30053,
+	 {{HOST_POD1, 5353}, {HOST_REMOTE_POD, 53}},
+	 SERVICE_EXTERNAL | SERVICE_NODE_PORT | SERVICE_DSR},
+	{HOST_BALANCER, IPPROTO_TCP, 443, {{HOST_POD2, 8080}}, SERVICE_EXTERNAL | SERVICE_SOURCES},
+	{HOST_BALANCER, IPPROTO_UDP, 443, {{HOST_NODE, 9100}}, SERVICE_EXTERNAL},
+	{HOST_BALANCER, IPPROTO_TCP, 80, {{0, 0}}, SERVICE_EXTERNAL},
 };
+/* Of the load balancer's source range, outside. */
+static const enum host admitted = HOST_ALLOWED_PORTS;
+
+/* Local endpoints are of both sets. */
+static void put_external(struct world *world, const struct service_port *port, uint32_t id, int v4)
+{
+	struct world_frontend frontend = {.id = id,
+					  .proto = port->proto,
+					  .port = port->port,
+					  .flags = port->flags,
+					  .table_size = !!(port->flags & SERVICE_DSR)};
+
+	frontend.addr = port->service != HOST_NODE ? hosts[port->service][!v4]
+			: v4			   ? "0.0.0.0"
+						   : "::";
+	for (int k = 0; k < 2 && port->endpoints[k].port; k++) {
+		enum host host = port->endpoints[k].host;
+
+		frontend.backends[k].addr = hosts[host][!v4];
+		frontend.backends[k].port = port->endpoints[k].port;
+		frontend.backends[k].place = host <= HOST_POD2 || host == HOST_NODE
+						     ? WORLD_BOTH_SETS
+						     : WORLD_CLUSTER_SET;
+	}
+	world_set_frontend(world, &frontend);
+	if (port->flags & SERVICE_SOURCES)
+		world_set_source(world, id, hosts[admitted][!v4], v4 ? 32 : 128);
+}
 
 static void put_service(struct world *world, const struct service_port *port, uint32_t id, int v4)
 {
 	struct world_backend backends[2];
 	int count = 0;
 
+	if (port->flags) {
+		put_external(world, port, id, v4);
+		return;
+	}
 	while (count < 2 && port->endpoints[count].port) {
 		backends[count].addr = hosts[port->endpoints[count].host][!v4];
 		backends[count].port = port->endpoints[count].port;
@@ -199,25 +258,78 @@ static void put_service(struct world *world, const struct service_port *port, ui
 			  count);
 }
 
-bool service_allows(const struct ends *asked, const struct ends *got)
+static const struct service_port *asked_port(const struct ends *asked)
 {
 	for (size_t i = 0; i < SERVICE_PORTS; i++) {
 		const struct service_port *port = &service_ports[i];
 
-		if (!is_host(&asked->destination, port->service) || port->proto != asked->proto ||
-		    port->port != asked->dport)
-			continue;
-		for (int k = 0; k < 2 && port->endpoints[k].port; k++)
-			if (is_host(&got->destination, port->endpoints[k].host) &&
-			    got->dport == port->endpoints[k].port)
-				return true;
+		if (is_host(&asked->destination, port->service) && port->proto == asked->proto &&
+		    port->port == asked->dport && (port->flags || asked->zone == ZONE_POD))
+			return port;
 	}
-	return false;
+	return NULL;
+}
+
+bool is_served(const struct ends *asked)
+{
+	return asked->zone != ZONE_HOST && asked_port(asked);
+}
+
+bool is_of_cluster(const struct polder_addr *address)
+{
+	struct polder_addr pod = host_address(HOST_REMOTE_POD, addr_is_v4(address));
+	size_t bytes = addr_is_v4(address) ? 14 : 8;
+
+	return is_host(address, HOST_OTHER_NODE) || !memcmp(address, &pod, bytes);
+}
+
+/* Outside of the cluster the traffic policy holds, and ranges do. */
+static bool is_client(const struct ends *asked)
+{
+	return asked->zone == ZONE_WIRE && !is_of_cluster(&asked->source);
+}
+
+const char *service_allows(const struct ends *asked, const struct ends *got)
+{
+	const struct service_port *port = asked_port(asked);
+	bool client = is_client(asked);
+
+	if (!port)
+		return "a Service's frame goes to no endpoint of it";
+	if (client && port->flags & SERVICE_SOURCES && !is_host(&asked->source, admitted))
+		return "a client that no source range holds is served";
+	for (int k = 0; k < 2 && port->endpoints[k].port; k++)
+		if (is_host(&got->destination, port->endpoints[k].host) &&
+		    got->dport == port->endpoints[k].port)
+			return client && port->flags & SERVICE_EXTERNAL_LOCAL &&
+					       pod_of_address(&got->destination) < 0
+				       ? "policy Local leads to another node"
+				       : NULL;
+	return "a Service's frame goes to no endpoint of it";
+}
+
+bool service_hides_client(const struct ends *asked, const struct ends *got)
+{
+	const struct service_port *port = asked_port(asked);
+
+	if (!port || asked->zone != ZONE_WIRE || is_host(&got->destination, HOST_NODE))
+		return false;
+	if (!is_client(asked))
+		return true;
+	if (port->flags & SERVICE_EXTERNAL_LOCAL)
+		return false;
+	/* Nobody is there who could answer in this node's place. */
+	return !(port->flags & SERVICE_DSR) || pod_of_address(&got->destination) < 0;
 }
 
 bool is_service(const struct polder_addr *address)
 {
 	return is_host(address, HOST_SERVICE) || is_host(address, HOST_SERVICE_EMPTY);
+}
+
+bool is_external(const struct polder_addr *address)
+{
+	return is_host(address, HOST_EXTERNAL) || is_host(address, HOST_BALANCER);
 }
 
 void model_fill_world(struct world *world)

@@ -174,15 +174,15 @@ void api_source_set_ready(struct api_source *source, bool ready)
 }
 
 void api_source_tell_service(struct api_source *source, const struct object *service,
-			     const char *why)
+			     const char *reason, const char *text, bool few)
 {
 	struct refusal refusal = {
-		.api_version = "v1", .kind = "Service", .reason = "LoadBalancerAddress"};
+		.api_version = "v1", .kind = "Service", .reason = reason, .few = few};
 
 	snprintf(refusal.namespace, sizeof(refusal.namespace), "%s", service->namespace);
 	snprintf(refusal.name, sizeof(refusal.name), "%s", service->name);
 	snprintf(refusal.uid, sizeof(refusal.uid), "%s", service->uid ? service->uid : "");
-	snprintf(refusal.error.text, sizeof(refusal.error.text), "%s", why);
+	snprintf(refusal.error.text, sizeof(refusal.error.text), "%s", text);
 	api_writes_refused(source->writes, &refusal);
 }
 

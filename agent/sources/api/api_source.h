@@ -48,9 +48,9 @@ int api_source_new(uv_loop_t *loop, const struct api_options *options, struct st
 void api_source_reload(struct api_source *source);
 /* Pods have a network on this node, or not: what the cluster is told. */
 void api_source_set_ready(struct api_source *source, bool ready);
-/* An Event on a Service that does not get a load balancer's address. */
+/* An Event on a Service that something is wrong with. `few`: see struct refusal. */
 void api_source_tell_service(struct api_source *source, const struct object *service,
-			     const char *why);
+			     const char *reason, const char *text, bool few);
 /* What the hooks of load balancers say may have changed. */
 void api_source_balance(struct api_source *source);
 /* An Event on an object. What finds no room is not told. */

@@ -21,6 +21,7 @@
 /* All nodes refuse the same object at the same moment: each waits for a part of this, at random. */
 #define SPREAD_MS      20 /* for each node of the cluster */
 #define SPREAD_MOST_MS 120000
+#define SPREAD_FEW_MS  1000
 /* Events, one after the other. */
 #define PACE_MS 1000
 /* Who has left it alone for so long does not want it otherwise. */
@@ -260,10 +261,12 @@ static struct note *find_room(struct api_writes *writes)
 	return NULL;
 }
 
-static uint64_t spread(const struct api_writes *writes)
+static uint64_t spread(const struct api_writes *writes, const struct refusal *refusal)
 {
 	uint64_t most = SPREAD_MS * store_count(writes->source->store, OBJECT_NODE);
 
+	if (refusal->few && most > SPREAD_FEW_MS)
+		most = SPREAD_FEW_MS;
 	if (most > SPREAD_MOST_MS)
 		most = SPREAD_MOST_MS;
 	return api_random(writes->source) % (most + 1);
@@ -284,7 +287,7 @@ void api_writes_refused(struct api_writes *writes, const struct refusal *refusal
 	}
 	*room = (struct note){.path = TAKE_PTR(path),
 			      .body = TAKE_PTR(body),
-			      .due_ms = api_now(writes->source) + spread(writes)};
+			      .due_ms = api_now(writes->source) + spread(writes, refusal)};
 	writes->note_count++;
 	api_schedule(writes->source);
 }

@@ -3,6 +3,7 @@
  * Event that tells of it. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "agent/common/error.h"
@@ -17,6 +18,7 @@ struct refusal {
 	struct error error;
 	const char *reason; /* of the Event, whose message is the error's text; NULL: the object is
 			       refused */
+	bool few;	    /* few nodes tell it: they need not wait for one another */
 };
 
 /*

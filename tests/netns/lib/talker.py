@@ -21,7 +21,7 @@ def main():
     comm, uid, what, ip, port = sys.argv[1:6]
     if uid != "0":
         os.setgroups([])
-        os.setresgid(int(uid), int(uid), int(uid))
+        os.setresgid(int(uid) + 1, int(uid) + 1, int(uid) + 1)
         os.setresuid(int(uid), int(uid), int(uid))
     if comm:
         with open("/proc/thread-self/comm", "wb") as file:

@@ -190,6 +190,17 @@ bool is_told(struct world *w, const char *name, const char *words)
 	return false;
 }
 
+bool is_told_everywhere(struct world *w, const char *name, const char *words, bool here)
+{
+	const struct service_problem *problems;
+	size_t count = services_problems(w->services, &problems);
+
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(problems[i].name, name) == 0 && strstr(problems[i].everywhere, words))
+			return problems[i].here == here;
+	return false;
+}
+
 size_t problem_count(struct world *w)
 {
 	const struct service_problem *problems;

@@ -57,6 +57,8 @@ const char *cluster_set(struct world *w, const char *addr, uint16_t port);
 const char *local_set(struct world *w, const char *addr, uint16_t port);
 /* Is there a problem with these words? Prints all if there is none. */
 bool is_told(struct world *w, const char *name, const char *words);
+/* The same in the words of all nodes; is it this node's alone? */
+bool is_told_everywhere(struct world *w, const char *name, const char *words, bool here);
 size_t problem_count(struct world *w);
 /* How many elements the kernel's map has. */
 size_t held(struct world *w, enum map_index index);

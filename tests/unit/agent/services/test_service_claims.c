@@ -58,6 +58,7 @@ static void a_cluster_ip_that_is_the_nodes_or_its_pods_is_refused(void)
 	world_begin(&w, ROOM);
 	world_put(&w, "s", SERVICE("s", "", "'type':'NodePort','clusterIP':'192.168.7.1'", ""));
 	CU_ASSERT(is_told(&w, "s", "spec.clusterIPs: 192.168.7.1 is this node's own address"));
+	CU_ASSERT(is_told_everywhere(&w, "s", "192.168.7.1 is an address of node here", true));
 	CU_ASSERT(!is_served(&w, "192.168.7.1", 80) && is_served(&w, "any", 30080));
 	world_put(&w, "s", SERVICE("s", "", "'clusterIP':'10.1.0.200'", ""));
 	CU_ASSERT(is_told(&w, "s", "10.1.0.200 is an address of this node's pod range"));

@@ -555,6 +555,7 @@ static void a_host_port_is_served_and_yields_to_who_was_first(void)
 		  SERVICE("s", MADE("09"), "'type':'NodePort','clusterIP':'10.96.0.1'", ""));
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).flags, SERVICE_EXTERNAL | SERVICE_HOST_PORT);
 	CU_ASSERT(is_told(&w, "s", "is pod default/p's, which is older"));
+	CU_ASSERT(is_told_everywhere(&w, "s", "is the host port of a pod of a node", true));
 	services_remove_fixed(w.services, fixed.name);
 	CU_ASSERT(services_apply(w.services) == 0);
 	CU_ASSERT_EQUAL(entry_of(&w, "any", 30080).flags, SERVICE_EXTERNAL | SERVICE_NODE_PORT);

@@ -159,11 +159,18 @@ static void sources_without_room_leave_the_balancers_address_unserved(void)
 	CU_ASSERT(is_told(&w, "s17",
 			  "map service_sources is full: 65536 entries, 65536 used: its "
 			  "load balancer's addresses are not served"));
+	CU_ASSERT(services_take_problem_change(w.services));
+	CU_ASSERT_FALSE(services_take_problem_change(w.services));
+	CU_ASSERT(is_told_everywhere(&w, "s17",
+				     "map service_sources of a node has no room for its source "
+				     "ranges",
+				     true));
 	CU_ASSERT(is_served(&w, "10.96.0.17", 80) && !is_served(&w, "192.0.2.17", 80));
 	/* One that was served, and whose new sources find no room, is served no more. */
 	put_balancer(&w, 1, 4095);
 	put_balancer(&w, 17, 1);
 	CU_ASSERT_EQUAL(problem_count(&w), 0);
+	CU_ASSERT(services_take_problem_change(w.services));
 	CU_ASSERT(is_served(&w, "192.0.2.17", 80));
 	put_balancer(&w, 17, 2);
 	CU_ASSERT_FALSE(is_served(&w, "192.0.2.17", 80));
@@ -179,7 +186,8 @@ static bool is_refused_in_range(struct world *w, const char *service, const char
 	char words[128];
 
 	snprintf(words, sizeof(words), "%s is an address of another node's pod range", ip);
-	return !is_served(w, ip, 80) && is_told(w, service, words);
+	return !is_served(w, ip, 80) && is_told(w, service, words) &&
+	       is_told_everywhere(w, service, "is an address of a node's pod range", false);
 }
 
 /* Whatever the length of the range: which Services a Node concerns is found by its ranges. */

@@ -550,6 +550,33 @@ static void events_of_many_nodes_are_spread_over_time(void)
 	end(&w);
 }
 
+/* Who reads them does not want to wait. */
+static void events_of_few_nodes_come_soon(void)
+{
+	struct refusal refusal = {.api_version = "v1",
+				  .kind = "Service",
+				  .namespace = "shop",
+				  .name = "front",
+				  .reason = "FrontendNotServed",
+				  .few = true,
+				  .error = {.text = "port 80 is taken"}};
+	struct world w;
+
+	begin(&w);
+	put_nodes(&w, 80);
+	random_number = 1001; /* modulo one more than the most */
+	api_writes_refused(w.writes, &refusal);
+	CU_ASSERT(api_writes_due(w.writes) == now_ms);
+	random_number = 1000;
+	refusal.few = false;
+	api_writes_refused(w.writes, &refusal);
+	CU_ASSERT(run(&w) == 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(asked.body, "FrontendNotServed"));
+	answer(201, NULL);
+	CU_ASSERT(api_writes_due(w.writes) == now_ms + PACE_MS);
+	end(&w);
+}
+
 static void more_events_than_are_told_are_counted(void)
 {
 	struct world w;
@@ -662,6 +689,7 @@ int main(void)
 		UNIT_TEST(request_that_is_cut_is_sent_again),
 		UNIT_TEST(events_are_told_one_after_the_other),
 		UNIT_TEST(events_of_many_nodes_are_spread_over_time),
+		UNIT_TEST(events_of_few_nodes_come_soon),
 		UNIT_TEST(more_events_than_are_told_are_counted),
 		UNIT_TEST(event_that_nobody_can_read_is_given_up),
 		UNIT_TEST(lanes_do_not_wait_for_each_other),
