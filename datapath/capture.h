@@ -239,6 +239,7 @@ static __always_inline void capture_ask(struct capture_scratch *s, packet_contex
 	struct capture_look *head = (void *)s->record.head;
 	__u32 concerned = 0, wanted = 0, i, place;
 
+#pragma clang loop unroll(full)
 	for (i = 0; i < CAPTURES_MAX; i++) {
 		struct capture_filter *f;
 
@@ -365,6 +366,41 @@ static __always_inline void capture_send(packet_context *ctx, __u32 place, __u32
 		capture_count_lost(place, r);
 }
 
+/* What a packet that leaves was looked at for. */
+struct capture_leaving {
+	__u32 length; /* of the frame */
+	__u32 after;  /* bytes of it in the scratch's `after` */
+	bool is_looked_at;
+	bool is_filled;
+};
+
+static __always_inline bool capture_wants_it_now(struct capture_scratch *s, packet_context *ctx,
+						 struct capture_filter *f,
+						 struct capture_leaving *leaving)
+{
+	if (!leaving->is_looked_at)
+		leaving->after = capture_look_at(ctx, &s->after, leaving->length);
+	leaving->is_looked_at = true;
+	return capture_wants(f, &s->after, leaving->after, s->record.ifindex);
+}
+
+/* Tells one capture, which the packet concerns, if it wants it. */
+static __always_inline void capture_tell(struct capture_scratch *s, packet_context *ctx,
+					 struct packet *p, __u32 place,
+					 struct capture_leaving *leaving)
+{
+	struct capture_filter *f = bpf_map_lookup_elem(&capture_filters, &place);
+
+	if (!f || (f->drops && s->record.verdict == VERDICT_ALLOW))
+		return;
+	if (!(s->wanted & 1U << place) && !capture_wants_it_now(s, ctx, f, leaving))
+		return;
+	if (!leaving->is_filled)
+		capture_fill(p);
+	leaving->is_filled = true;
+	capture_send(ctx, place, leaving->length, &s->record);
+}
+
 /*
  * Behind the program: `outcome` is the verdict and, 8 bits higher, the reason. Global: verified
  * once.
@@ -373,8 +409,7 @@ __noinline int capture_left(packet_context *ctx, struct packet *p, __u32 length,
 			    __u32 outcome)
 {
 	struct capture_scratch *s = capture_scratch_get();
-	bool is_filled = false, is_looked_at = false;
-	__u32 after = 0, i, place;
+	struct capture_leaving leaving = {.length = length};
 
 	if (!s || !p || !s->concerned)
 		return 0;
@@ -382,27 +417,11 @@ __noinline int capture_left(packet_context *ctx, struct packet *p, __u32 length,
 	s->record.reason = outcome >> 8;
 	s->record.action = action;
 	s->record.length_after = length;
-	for (i = 0; i < CAPTURES_MAX; i++) {
-		struct capture_filter *f;
-
-		if (!(s->concerned & 1U << i))
-			continue;
-		place = i;
-		f = bpf_map_lookup_elem(&capture_filters, &place);
-		if (!f || (f->drops && s->record.verdict == VERDICT_ALLOW))
-			continue;
-		if (!(s->wanted & 1U << i)) {
-			if (!is_looked_at)
-				after = capture_look_at(ctx, &s->after, length);
-			is_looked_at = true;
-			if (!capture_wants(f, &s->after, after, s->record.ifindex))
-				continue;
-		}
-		if (!is_filled)
-			capture_fill(p);
-		is_filled = true;
-		capture_send(ctx, place, length, &s->record);
-	}
+	/* Linux 6.1 takes a loop for endless whose head is reached behind a call. */
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < CAPTURES_MAX; i++)
+		if (s->concerned & 1U << i)
+			capture_tell(s, ctx, p, i, &leaving);
 	return 0;
 }
 
