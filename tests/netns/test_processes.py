@@ -193,7 +193,6 @@ def test_events_have_the_process_of_what_is_opened_and_of_what_is_dropped(world)
 def test_flows_and_events_are_filtered_by_process_and_user(world, family):
     def listed(talker, *words):
         return [flow for flow in world.agent.ctl_json("flow", "list", "--limit", "10000", *words) if flow["source_port"] == talker.port]
-    file = os.path.basename(os.path.realpath(sys.executable))
     with Monitor(world.agent, "--flows", "--process", "wanted", "--uid", "1234") as monitor:
         # Somebody who is let through says that it listens.
         def speak():
@@ -202,8 +201,8 @@ def test_flows_and_events_are_filtered_by_process_and_user(world, family):
         monitor.wait(lambda event: event.get("type") == "flow", speak)
         with Talker(world.n1, world.client, "tcp", world.server.ips[family], 8080, comm=b"wanted", uid=4321) as other, \
              Talker(world.n1, world.client, "tcp", world.server.ips[family], 8080, comm=b"wanted", uid=1234) as talker:
-            for one in (other, talker):
-                opened(world, one.answered())
+            opened(world, other.answered())
+            file = os.path.basename(opened(world, talker.answered())["source_process"]["executable"])
             monitor.wait(lambda event: event.get("type") == "flow" and event["source"]["port"] == talker.port)
             assert all(event["source"]["process"]["uid"] == 1234 for event in monitor.events() if event.get("type") == "flow"), monitor.events()
             for words in (["--process", "wanted"], ["--uid", "1234"], ["--process", "wanted", "--uid", "1234"], ["--process", file],
