@@ -94,6 +94,21 @@ static void refuse_nodes(struct address_refusal *ret, const struct peer *node)
 	address_refuse(ret, reason);
 }
 
+/* False: it is no node's. */
+static bool refuse_a_nodes(const struct services *s, const struct polder_addr *addr,
+			   struct address_refusal *ret)
+{
+	const struct peers *peers = s->env.peers;
+
+	if (is_this_nodes(s, addr))
+		refuse_own(ret, s->env.config->node_name);
+	else if (peers && peers_claims_address(peers, addr))
+		refuse_nodes(ret, peers_node_with(peers, addr));
+	else
+		return false;
+	return true;
+}
+
 bool address_is_refused(const struct services *s, const struct polder_addr *addr,
 			enum service_kind kind, struct address_refusal *ret)
 {
@@ -107,15 +122,9 @@ bool address_is_refused(const struct services *s, const struct polder_addr *addr
 		refuse_pods(ret, "an address of this node's pod range");
 	else if (peers && peers_claims_around(peers, &one))
 		refuse_pods(ret, "an address of another node's pod range");
-	/* What a load balancer is given its controller answers for: it may be a node's. */
-	else if (kind == SERVICE_KIND_LOAD_BALANCER)
-		return false;
-	else if (is_this_nodes(s, addr))
-		refuse_own(ret, s->env.config->node_name);
-	else if (peers && peers_claims_address(peers, addr))
-		refuse_nodes(ret, peers_node_with(peers, addr));
 	else
-		return false;
+		/* What a load balancer is given its controller answers for. */
+		return kind != SERVICE_KIND_LOAD_BALANCER && refuse_a_nodes(s, addr, ret);
 	return true;
 }
 
