@@ -11,7 +11,7 @@ import yaml
 
 from lib.agent import POLDERCTL
 from lib.objects import labels, policy
-from lib.traffic import BOTH, V4, V6, reach, wait_until
+from lib.traffic import BOTH, V4, V6, wait_until
 from lib.world import OUTSIDE_IP
 
 WORLD = {"nodes": 1, "flow_history": "1"}
