@@ -70,7 +70,7 @@ static __always_inline __u32 capture_load(packet_context *ctx, __u8 *to, __u32 l
 }
 
 /* The same for what filters look at: word by word where it lies in one piece, as nearly always,
- * which costs a fifth of asking the kernel for it. `to` is aligned to words. */
+ * without a call of the kernel. `to` is aligned to words. */
 static __always_inline __u32 capture_look_at(packet_context *ctx, void *to, __u32 length)
 {
 	const __u64 *from = (const void *)(long)ctx->data;
