@@ -171,6 +171,7 @@ class CaseRunner:
         if self.pending:
             self.do_reconcile({})
         self.harness.ask('restart')
+        self.node.peers_left = []  # an agent that ends waits for the programs first
         self.rules = {}
         self.world.restart()
         self.node.epoch += 1

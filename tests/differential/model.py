@@ -338,7 +338,8 @@ class Node(Frontends, Tunnel):
             return old.sport
         if not masquerade and free(fwd[4]):
             return fwd[4]
-        if reply or self.unshown or later_piece(p) or (answer.verdict != 1 and (p.ttl <= 1 or (p.proto == SCTP and p.frag is not None))):
+        hidden = reply or self.unshown or out.as_it_came or later_piece(p)
+        if hidden or (answer.verdict != 1 and (p.ttl <= 1 or (p.proto == SCTP and p.frag is not None))):
             return Unseen(fwd)  # taken, but not to be seen in this answer
         if answer.verdict != 1:
             raise Choice(f'no source port was found: reason {answer.reason}')
@@ -398,7 +399,7 @@ class Node(Frontends, Tunnel):
             entry = result
         else:
             expected.verdicts = entry.verdicts
-        if unseen(entry.sport) and answer.verdict == 1 and not self.unshown and not later_piece(p):
+        if unseen(entry.sport) and answer.verdict == 1 and not self.unshown and not entry.as_it_came and not later_piece(p):
             self.learn_port(p, key, entry, answer)
         expected.entry = entry
         self.track(p, key, entry)
@@ -532,6 +533,10 @@ class Node(Frontends, Tunnel):
         sport, dport = reversed_ports(about.proto, *about.ports)
         key = (zone, about.proto, about.dst, about.src, sport, dport)
         entry = self.flows.get(key)
+        if entry is None and zone == WIRE and not hops:  # about what a pod sent to the node, which the node forwarded
+            answered = self.flows.get((HOST,) + key[1:])
+            if answered is not None and answered.reply:
+                key, entry = (HOST,) + key[1:], answered
         expected = Expected()
         if about.proto in ECHO and not about.is_echo:
             entry = None
