@@ -699,7 +699,8 @@ class Node(Frontends, Tunnel):
         """The node's own packet: with the port of a masqueraded flow towards the same peer it leaves with another one."""
         expected = Expected(frame=frame)
         key = None if malformed(p, frame) else self.key_of(p, HOST)
-        if p.proto in WITH_SERVICES and key in self.flows and self.flows[key].reply:  # a process answers a Service's client
+        answers = p.proto in WITH_SERVICES and key in self.flows and self.flows[key].reply
+        if answers or self.reopens:  # a process answers a Service's client, or has done so
             return self.remember(self.follow(p, frame, key, 0, answer, False), p, HOST)
         has_ports = (p.proto in frames.WITH_PORTS or p.is_echo) and not later_piece(p)
         if malformed(p, frame) or not has_ports or not self.ports[0] <= p.ports[0] <= self.ports[1]:

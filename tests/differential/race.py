@@ -100,7 +100,12 @@ class Race(CaseRunner):
         self.batch, self.moving = seen, bool(step.get('move'))
         for state in self.states:
             state.at_start = dict(state.clients)
+        chosen_twice = list(self.chosen_twice(seen))
         self.states = self.explain(seen, happened)
+        for state in self.states:
+            for key, endpoints in chosen_twice:
+                if key in state.clients:
+                    state.clients[key] |= endpoints
         if not self.states:
             raise Difference('no order of the packets explains what became of them\n' + '\n'.join(map(self.tell, seen)) +
                              f'\n  counted: {happened}')
@@ -108,6 +113,20 @@ class Race(CaseRunner):
             for state in self.states:
                 state.epoch += 1
         self.node = self.states[0]
+
+    def chosen_twice(self, seen):
+        """(Service's port and client, endpoints): each CPU chooses an endpoint for the first packets of one flow, and notes it for the
+        client. The flow has one of the two, and the client keeps the one that was noted last."""
+        cpus = {}
+        for one in seen:
+            if one.hook in ('from_pod', 'from_wire') and one.packet.about is None:
+                packet = one.packet
+                key = (ZONES[one.hook], packet.proto, packet.src, packet.dst) + packet.ports
+                cpus.setdefault(key, set()).add(one.cpu)
+        for key, both in cpus.items():
+            front = self.node.served_at(key[3], key[1], key[5], key[0] == POD)
+            if len(both) > 1 and front is not None and front.terms.affinity:
+                yield (front.endpoints.key, key[2]), frozenset(front.endpoints.active)
 
     def make(self, step):
         seen = []
