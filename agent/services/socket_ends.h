@@ -3,7 +3,7 @@
  * When sockets of the node have to leave endpoints that are gone. Each such endpoint is looked for
  * three times: at once; when the programs have ended that ran during the change; and a second
  * later, for whoever was in the middle of connect(). Many share a look, and looks take at most a
- * tenth of the time. No loop, no threads: the caller runs what socket_ends_begin() gives him.
+ * fiftieth of the time. No loop, no threads: the caller runs what socket_ends_begin() gives him.
  */
 #pragma once
 
@@ -15,7 +15,7 @@
 #define SOCKET_ENDS_RETRY_NS 5000000000ull
 #define SOCKET_ENDS_LAST_NS  1000000000ull
 /* Looks take one part of so many of the time, but none waits longer than that. */
-#define SOCKET_ENDS_PARTS	10
+#define SOCKET_ENDS_PARTS	50
 #define SOCKET_ENDS_WAIT_MAX_NS 1000000000ull
 
 struct socket_ends;
