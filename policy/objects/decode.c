@@ -10,6 +10,9 @@
 #include "agent/common/json_text.h"
 #include "policy/objects/limits.h"
 
+/* A text of so many bytes, and most have less, is shortened on the stack. */
+#define KEPT_TEXT (16u << 10)
+
 struct kind {
 	const char *name;
 	const char *group; /* "": the core group */
@@ -376,12 +379,16 @@ static int decode_alone(struct decoding *d, const struct json_at *at, enum objec
 static int parse_kept(const struct json_kept *kept, const char *text, size_t length, json_t **ret,
 		      struct error *error)
 {
-	CLEANUP(cleanup_free) char *buffer = kept ? malloc(length) : NULL;
+	CLEANUP(cleanup_free) char *large = NULL;
+	char small[KEPT_TEXT], *buffer = small;
 	int r;
 
-	if (kept && length > 0 && !buffer)
-		return -ENOMEM;
-	if (buffer && json_keep(text, length, kept, buffer, &length))
+	if (kept && length > sizeof(small)) {
+		buffer = large = malloc(length);
+		if (!buffer)
+			return -ENOMEM;
+	}
+	if (kept && json_keep(text, length, kept, buffer, &length))
 		text = buffer;
 	r = objects_check_size(text, length, error);
 	return r < 0 ? r : parse(text, length, ret, error);
@@ -393,13 +400,17 @@ int object_decode(enum object_kind kind, const char *text, size_t length, struct
 	struct error error = {};
 	struct decoding d = {};
 	struct json_at at = json_root(NULL, &error);
+	struct json_scratch scratch;
 	json_t *value = NULL;
-	int r = parse_kept(kinds[kind].kept, text, length, &value, &error);
+	int r;
 
+	json_scratch_begin(&scratch);
+	r = parse_kept(kinds[kind].kept, text, length, &value, &error);
 	at.value = value;
 	if (r == 0)
 		r = decode_alone(&d, &at, kind);
 	json_decref(value);
+	json_scratch_end(&scratch);
 	if (r == 0) {
 		*ret = d.list.objects[0];
 		free(d.list.objects);

@@ -3,6 +3,8 @@
 #include "agent/common/json_text.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "agent/common/state_file.h"
 #include "tests/faults.h"
@@ -69,11 +71,80 @@ static void state_file_that_finds_no_memory_is_not_damaged(void)
 	unit_remove_directory(top);
 }
 
+/* "[0,1,2...]" */
+static void reads_numbers(size_t count)
+{
+	json_t *list = NULL;
+	size_t i, length = 1;
+	char *text = malloc(8 * count + 3);
+
+	CU_ASSERT_FATAL(text != NULL);
+	text[0] = '[';
+	for (i = 0; i < count; i++)
+		length += (size_t)sprintf(text + length, "%s%zu", i ? "," : "", i);
+	text[length++] = ']';
+	CU_ASSERT(json_text_load(text, length, 0, NULL, &list) == 0);
+	CU_ASSERT(json_array_size(list) == count);
+	for (i = 0; i < json_array_size(list); i++)
+		if (json_integer_value(json_array_get(list, i)) != (json_int_t)i)
+			break;
+	CU_ASSERT(i == count);
+	json_decref(list);
+	free(text);
+}
+
+/* Whether it has room in the scratch or not, and again when all has been let go. */
+static void values_in_a_scratch_are_whole_whatever_their_size(void)
+{
+	static const size_t counts[] = {0, 1, 100, 2000, 20000};
+	static struct json_scratch scratch;
+
+	json_scratch_begin(&scratch);
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		reads_numbers(counts[i]);
+		CU_ASSERT(scratch.live == 0 && scratch.used == 0);
+	}
+	json_scratch_end(&scratch);
+}
+
+/* What is read takes nothing from the heap. */
+static void small_text_is_read_without_the_heap(void)
+{
+	static struct json_scratch scratch;
+	json_t *value = NULL;
+
+	json_scratch_begin(&scratch);
+	faults_begin(1);
+	CU_ASSERT(json_text_load(TEXT, strlen(TEXT), 0, NULL, &value) == 0);
+	CU_ASSERT(!faults_end());
+	CU_ASSERT(scratch.live > 10);
+	json_decref(value);
+	json_scratch_end(&scratch);
+}
+
+/* What was made before is let go in between, and the other way round nothing is. */
+static void value_of_the_heap_may_be_let_go_beside_a_scratch(void)
+{
+	static struct json_scratch scratch;
+	json_t *before = NULL, *value = NULL;
+
+	CU_ASSERT(json_text_load(TEXT, strlen(TEXT), 0, NULL, &before) == 0);
+	json_scratch_begin(&scratch);
+	CU_ASSERT(json_text_load(TEXT, strlen(TEXT), 0, NULL, &value) == 0);
+	CU_ASSERT(json_equal(before, value));
+	json_decref(before);
+	json_decref(value);
+	json_scratch_end(&scratch);
+}
+
 int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(mistake_is_told_with_its_place),
 		UNIT_TEST(memory_that_is_refused_is_no_mistake_and_no_other_text),
+		UNIT_TEST(values_in_a_scratch_are_whole_whatever_their_size),
+		UNIT_TEST(small_text_is_read_without_the_heap),
+		UNIT_TEST(value_of_the_heap_may_be_let_go_beside_a_scratch),
 		UNIT_TEST(state_file_that_finds_no_memory_is_not_damaged),
 	};
 
