@@ -641,6 +641,22 @@ static bool is_taken(const struct flow_table *table, uint32_t set, uint32_t way)
 	return !table->tags || table->tags[set * FLOW_WAYS + way] != FLOW_TAG_FREE;
 }
 
+/* The sets whose tags share a line of the cache with the set's. */
+#define LINE_SETS 8
+
+/* The first of a line: is none of the line's sets taken? */
+static bool is_line_empty(const struct flow_table *table, uint32_t set)
+{
+	const uint64_t *tags = (const uint64_t *)table->tags;
+	uint64_t taken = 0;
+
+	if (!tags || table->sets - set < LINE_SETS)
+		return false;
+	for (uint32_t i = 0; i < LINE_SETS; i++)
+		taken |= tags[set + i];
+	return !taken;
+}
+
 /* The sets that are taken, if they are so few that a copy of each costs less than to map the pages
  * of all. Else FEW_SETS + 1. */
 static uint32_t list_few(const struct flow_table *table, uint32_t *few)
@@ -649,6 +665,10 @@ static uint32_t list_few(const struct flow_table *table, uint32_t *few)
 		 count = 0;
 
 	for (uint32_t set = 0; set < table->sets; set++) {
+		if (set % LINE_SETS == 0 && is_line_empty(table, set)) {
+			set += LINE_SETS - 1;
+			continue;
+		}
 		if (is_empty(table, set))
 			continue;
 		if (count == room)
