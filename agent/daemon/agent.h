@@ -100,6 +100,8 @@ struct agent {
 	uv_work_t first_work; /* has the threads started */
 	uv_work_t wait;	 /* for the programs, beside the loop: a busy machine may need seconds */
 	int wait_result; /* 0 or -errno */
+	uv_work_t prove; /* that waiting can be fast */
+	int prove_result;
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	uv_timer_t add_timer;
 	uv_timer_t second_timer;

@@ -75,6 +75,30 @@ static void set_timers(struct agent *agent)
 }
 
 /* The first run that succeeded. */
+static void prove_in_thread(uv_work_t *work)
+{
+	struct agent *agent = work->data;
+
+	agent->prove_result = maps_prove_wait(agent->maps);
+}
+
+static void on_proven(uv_work_t *work, int status)
+{
+	struct agent *agent = work->data;
+
+	if (status == 0 && agent->prove_result == 0)
+		agent->show.wait_method = PROGRAM_WAIT_UNMOUNT;
+}
+
+/* When nobody waits for the start any more. Without it waiting takes longer. */
+static void prove_wait(struct agent *agent)
+{
+	agent->prove.data = agent;
+	if (uv_queue_work(agent->loop, &agent->prove, prove_in_thread, on_proven) < 0)
+		log_warning("agent", "no thread for trying how to wait for programs: a change of "
+				     "policy takes some milliseconds longer");
+}
+
 static void report_ready(struct agent *agent)
 {
 	agent->ready = true;
@@ -86,6 +110,7 @@ static void report_ready(struct agent *agent)
 		 store_count(agent->store, OBJECT_SERVICE));
 	agent_tell_ready(agent);
 	agent_install_cni_config(agent);
+	prove_wait(agent);
 }
 
 static int ran(struct agent *agent, uint64_t began_ns, int r)

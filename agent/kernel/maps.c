@@ -392,6 +392,11 @@ int maps_wait_for_programs(struct maps *maps)
 	return program_wait(&maps->wait);
 }
 
+int maps_prove_wait(struct maps *maps)
+{
+	return program_wait_prove(&maps->wait);
+}
+
 enum program_wait_method maps_wait_method(struct maps *maps)
 {
 	return program_wait_probe(&maps->wait);

@@ -3,7 +3,9 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/membarrier.h>
+#include <linux/mount.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -13,7 +15,7 @@ void program_wait_open(struct program_wait *ret)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
 
-	*ret = (struct program_wait){.outer = -1, .inner = -1};
+	*ret = (struct program_wait){.outer = -1, .inner = -1, .unmounts = false};
 	ret->inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "wait_inner", 4, 4, 1, NULL);
 	if (ret->inner < 0)
 		return;
@@ -30,10 +32,32 @@ void program_wait_close(struct program_wait *wait)
 	wait->outer = wait->inner = -1;
 }
 
+/* A copy of the root's mount, which is in no namespace: it ends with its descriptor, unseen. */
+static int unmount(void)
+{
+	int fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+int program_wait_prove(struct program_wait *wait)
+{
+	int r = program_wait_is_true(unmount);
+
+	if (r == 0)
+		atomic_store(&wait->unmounts, true);
+	return r;
+}
+
 int program_wait_by(const struct program_wait *wait, enum program_wait_method method)
 {
 	const uint32_t zero = 0;
 
+	if (method == PROGRAM_WAIT_UNMOUNT)
+		return atomic_load(&wait->unmounts) ? unmount() : -EOPNOTSUPP;
 	if (method == PROGRAM_WAIT_MEMBARRIER)
 		return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0 ? -errno : 0;
 	if (wait->outer < 0)

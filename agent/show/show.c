@@ -327,11 +327,12 @@ static void add_processes_feature(json_t *list, const struct show_sources *sourc
 static json_t *features(const struct show_sources *sources, const struct show_progress *progress)
 {
 	static const char *const ways[] = {
-		[PROGRAM_WAIT_MEMBARRIER] = "",
+		[PROGRAM_WAIT_UNMOUNT] = "",
+		[PROGRAM_WAIT_MEMBARRIER] = "by membarrier, which takes some milliseconds",
 		[PROGRAM_WAIT_MAP_UPDATE] =
 			"by updating a map of maps: the kernel refuses membarrier (nohz_full)",
-		[PROGRAM_WAIT_METHODS] = "map entries are never deleted: the kernel refuses "
-					 "membarrier and maps of maps",
+		[PROGRAM_WAIT_METHODS] = ("map entries are never deleted: the kernel refuses "
+					  "membarrier and maps of maps"),
 	};
 	const struct datapath_features *found = datapath_features(sources->datapath);
 	const char *rules_note = progress->rules_note ? progress->rules_note : "";

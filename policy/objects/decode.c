@@ -379,15 +379,13 @@ static int decode_alone(struct decoding *d, const struct json_at *at, enum objec
 static int parse_kept(const struct json_kept *kept, const char *text, size_t length, json_t **ret,
 		      struct error *error)
 {
-	CLEANUP(cleanup_free) char *large = NULL;
-	char small[KEPT_TEXT], *buffer = small;
+	bool is_large = kept && length > KEPT_TEXT;
+	CLEANUP(cleanup_free) char *large = is_large ? malloc(length) : NULL;
+	char small[KEPT_TEXT], *buffer = is_large ? large : small;
 	int r;
 
-	if (kept && length > sizeof(small)) {
-		buffer = large = malloc(length);
-		if (!buffer)
-			return -ENOMEM;
-	}
+	if (!buffer)
+		return -ENOMEM;
 	if (kept && json_keep(text, length, kept, buffer, &length))
 		text = buffer;
 	r = objects_check_size(text, length, error);

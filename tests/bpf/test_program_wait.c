@@ -4,6 +4,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,11 +14,12 @@
 #include "busy.skel.h"
 #include "tests/bpf/suite.h"
 
-#define TRIES 100
+#define TRIES  100
+#define ROUNDS (1 << 23) /* at least 20 ms */
 
 struct run {
 	struct bpf_object *object;
-	volatile uint64_t *marks; /* begun, ended */
+	volatile uint64_t *marks; /* begun, ended, rounds */
 	pthread_t thread;
 	int result;
 };
@@ -43,6 +45,7 @@ static void begin(struct run *run)
 	run->marks = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED,
 			  bpf_object__find_map_fd_by_name(run->object, "marks"), 0);
 	CU_ASSERT_FATAL(run->marks != MAP_FAILED);
+	run->marks[2] = ROUNDS;
 	CU_ASSERT_FATAL(pthread_create(&run->thread, NULL, run_busy, run) == 0);
 	while (!run->marks[0])
 		;
@@ -71,17 +74,73 @@ static void program_outlasts_the_moment(void)
 	CU_ASSERT(outlasted);
 }
 
+static void waits_by(const struct program_wait *wait, enum program_wait_method method)
+{
+	struct run run;
+
+	begin(&run);
+	CU_ASSERT(program_wait_by(wait, method) == 0);
+	CU_ASSERT(run.marks[1]);
+	end(&run);
+}
+
 static void waits(enum program_wait_method method)
 {
 	struct program_wait wait;
-	struct run run;
 
 	program_wait_open(&wait);
-	begin(&run);
-	CU_ASSERT(program_wait_by(&wait, method) == 0);
-	CU_ASSERT(run.marks[1]);
-	end(&run);
+	waits_by(&wait, method);
 	program_wait_close(&wait);
+}
+
+static int prove(struct program_wait *wait)
+{
+	int r = -EAGAIN;
+
+	/* A machine that is busy itself may see it at no time. */
+	for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+		r = program_wait_prove(wait);
+	return r;
+}
+
+static void end_of_a_mount_waits_for_a_running_program(void)
+{
+	struct program_wait wait;
+
+	program_wait_open(&wait);
+	CU_ASSERT(program_wait_by(&wait, PROGRAM_WAIT_UNMOUNT) == -EOPNOTSUPP);
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1) {
+		CU_ASSERT_FATAL(prove(&wait) == 0);
+		CU_ASSERT(program_wait_probe(&wait) == PROGRAM_WAIT_UNMOUNT);
+		for (int i = 0; i < 10; i++)
+			waits_by(&wait, PROGRAM_WAIT_UNMOUNT);
+	}
+	program_wait_close(&wait);
+}
+
+static int wait_for_nothing(void)
+{
+	return 0;
+}
+
+static int cannot_wait(void)
+{
+	return -EPERM;
+}
+
+/* What does not wait is seen not to. */
+static void what_does_not_wait_is_not_proven(void)
+{
+	bool refuted = sysconf(_SC_NPROCESSORS_ONLN) == 1;
+
+	for (int i = 0; i < TRIES; i++) {
+		int r = program_wait_is_true(wait_for_nothing);
+
+		CU_ASSERT(r == -EOPNOTSUPP || r == -EAGAIN);
+		refuted |= r == -EOPNOTSUPP;
+	}
+	CU_ASSERT(refuted);
+	CU_ASSERT(program_wait_is_true(cannot_wait) == -EPERM);
 }
 
 static void membarrier_waits_for_a_running_program(void)
@@ -114,6 +173,8 @@ int main(void)
 {
 	static const struct suite_test tests[] = {
 		SUITE_TEST(program_outlasts_the_moment),
+		SUITE_TEST(end_of_a_mount_waits_for_a_running_program),
+		SUITE_TEST(what_does_not_wait_is_not_proven),
 		SUITE_TEST(membarrier_waits_for_a_running_program),
 		SUITE_TEST(map_update_waits_for_a_running_program),
 		SUITE_TEST(without_any_way_an_error_is_told),

@@ -227,6 +227,10 @@ static void open_worlds(void)
 				 sizeof(message)) < 0)
 			sandbox_give_up("sandbox_open", message);
 		sandbox_share(worlds[k].sandbox);
+		/* Each way of waiting has its worlds. */
+		for (int tries = 0; k % 2 && tries < 10; tries++)
+			if (maps_prove_wait(sandbox_maps(worlds[k].sandbox)) != -EAGAIN)
+				break;
 		for (i = 0; i < SCENARIOS; i++)
 			add_scenario(&worlds[k], i);
 	}

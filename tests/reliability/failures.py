@@ -56,7 +56,7 @@ FITS = {
     "ppoll": ("EINTR", "ENOMEM"), "inotify_init1": ("EMFILE", "ENOMEM"),
     "inotify_add_watch": ("ENOMEM", "ENOSPC"), "getrandom": ("EINTR", "EAGAIN"),
     "prlimit64": ("EPERM",), "perf_event_open": ("EMFILE", "ENOMEM", "EPERM"),
-    "membarrier": ("EPERM", "ENOMEM"), "nanosleep": ("EINTR",), "clock_nanosleep": ("EINTR",),
+    "membarrier": ("EPERM", "ENOMEM"), "open_tree": ("EPERM", "EMFILE", "ENOMEM"), "nanosleep": ("EINTR",), "clock_nanosleep": ("EINTR",),
 }
 # What the kernel says to a netlink request that it has received.
 REFUSALS = ("ENOMEM", "EPERM", "ENOBUFS", "EAGAIN")
