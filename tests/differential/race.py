@@ -120,9 +120,7 @@ class Race(CaseRunner):
         cpus = {}
         for one in seen:
             if one.hook in ('from_pod', 'from_wire') and one.packet.about is None:
-                packet = one.packet
-                key = (ZONES[one.hook], packet.proto, packet.src, packet.dst) + packet.ports
-                cpus.setdefault(key, set()).add(one.cpu)
+                cpus.setdefault(key_of(one), set()).add(one.cpu)
         for key, both in cpus.items():
             front = self.node.served_at(key[3], key[1], key[5], key[0] == POD)
             if len(both) > 1 and front is not None and front.terms.affinity:
@@ -190,7 +188,7 @@ class Race(CaseRunner):
         """A SYN on the ports of a closed connection frees both entries, its own first. Then it is the first packet of a new one."""
         if one.packet.proto != TCP or one.packet.about is not None or not is_syn(one.packet):
             return ()
-        key = (ZONES[one.hook], TCP, one.packet.src, one.packet.dst) + one.packet.ports
+        key = key_of(one)
         entry = state.flows.get(key)
         if entry is None or not entry.closed:
             return ()
@@ -201,12 +199,15 @@ class Race(CaseRunner):
         return steps + (OPEN,)
 
     def loses_its_flow(self, one):
-        """A segment of a closed connection, which a SYN on the other CPU frees between the segment's look-up and its evaluation: an
-        answer to the node's own port is refused there as one of no flow, where before and after it goes its way."""
-        ends = [(other.packet.src, other.packet.dst, *other.packet.ports) for other in self.batch
-                if other.cpu != one.cpu and other.packet.proto == TCP and other.packet.about is None and is_syn(other.packet)]
-        ports = () if one.packet.proto != TCP or one.packet.about is not None or is_syn(one.packet) else one.packet.ports
-        return (one.packet.src, one.packet.dst, *ports) in ends
+        """A segment of a closed connection, either way, which a SYN on the other CPU frees between the segment's look-up and its evaluation:
+        an answer to the node's own port is refused there as one of no flow, where before and after it goes its way."""
+        if one.packet.proto != TCP or one.packet.about is not None or is_syn(one.packet):
+            return False
+        ends = {key_of(other) for other in self.batch
+                if other.cpu != one.cpu and other.packet.proto == TCP and other.packet.about is None and is_syn(other.packet)}
+        key = key_of(one)
+        found = (state.flows.get(key) for state in self.states)
+        return key[2:] in {end[2:] for end in ends} or any(entry and reply_tuple(key, entry) in ends for entry in found)
 
     def steps(self, state, one, counted, happened, reopens=False):
         """(state, counts, what is left to be done) behind the packet for each way in which the model gives the answer that there was."""
@@ -251,6 +252,11 @@ class Race(CaseRunner):
     def tell(self, one):
         return (f'  cpu {one.cpu}{self.describe(one.hook, one.packet)}: result {one.answer.result} verdict {one.answer.verdict} '
                 f'{one.answer.frame.hex() if one.answer.result != SHOT else ""}')
+
+
+def key_of(one):
+    packet = one.packet
+    return (ZONES[one.hook], packet.proto, packet.src, packet.dst) + packet.ports
 
 
 def add(counted, name):
