@@ -74,7 +74,6 @@ static void set_timers(struct agent *agent)
 	start_timer(&agent->begin_timer, on_begin, due.begin_ns);
 }
 
-/* The first run that succeeded. */
 static void prove_in_thread(uv_work_t *work)
 {
 	struct agent *agent = work->data;
@@ -99,6 +98,7 @@ static void prove_wait(struct agent *agent)
 				     "policy takes some milliseconds longer");
 }
 
+/* The first run that succeeded. */
 static void report_ready(struct agent *agent)
 {
 	agent->ready = true;
