@@ -7,6 +7,7 @@
 
 #include "policy/objects/decode.h"
 #include "agent/common/cleanup.h"
+#include "agent/common/json_scan.h"
 #include "agent/common/json_text.h"
 #include "policy/objects/limits.h"
 
@@ -279,28 +280,21 @@ static int refuse_doubles(const struct object_list *list, const struct json_at *
 int objects_check_size(const char *text, size_t length, struct error *error)
 {
 	struct json_at root = json_root(NULL, error);
+	const char *at = text, *end = text + length;
 	size_t depth = 0, deepest = 0, values = 1;
-	bool quoted = false;
 
 	if (length > OBJECT_TEXT_MAX)
 		return json_fail(&root, -EFBIG, "the text has %zu bytes; the limit is %u", length,
 				 OBJECT_TEXT_MAX);
-	for (size_t i = 0; i < length; i++) {
-		char c = text[i];
+	while (at && at < end) {
+		char c = *at;
 
-		if (quoted) {
-			if (c == '\\')
-				i++;
-			else if (c == '"')
-				quoted = false;
-			continue;
-		}
-		quoted = c == '"';
 		values += c == ',' || c == ':' || c == '[' || c == '{';
 		depth += c == '[' || c == '{';
 		deepest = depth > deepest ? depth : deepest;
 		if ((c == ']' || c == '}') && depth > 0)
 			depth--;
+		at = c == '"' ? json_scan_string(at, end) : at + 1;
 	}
 	if (deepest > LIMIT_DEPTH)
 		return json_fail(&root, -EFBIG, "nested %zu deep; the limit is %d", deepest,

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "agent/common/json_scan.h"
+
 struct keeping {
 	const char *at, *end;
 	char *out;
@@ -10,14 +12,9 @@ struct keeping {
 
 static bool keep_value(struct keeping *k, const struct json_kept *table);
 
-static bool is_space(char c)
-{
-	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
 static void skip_space(struct keeping *k)
 {
-	while (k->at < k->end && is_space(*k->at))
+	while (k->at < k->end && json_is_space(*k->at))
 		k->at++;
 }
 
@@ -41,38 +38,12 @@ static void put(struct keeping *k, const char *from, size_t length)
 	k->out += length;
 }
 
-/* Behind the quote that ends what begins with one. */
-static bool skip_string(struct keeping *k)
+/* Behind what ends there; NULL: it does not end. */
+static bool go_to(struct keeping *k, const char *behind)
 {
-	const char *at = k->at + 1, *end = k->end;
-
-	while (at < end && *at != '"')
-		at += *at == '\\' ? 2 : 1;
-	if (at >= end)
-		return false;
-	k->at = at + 1;
-	return true;
-}
-
-/* Behind the bracket that ends what begins with one. */
-static bool skip_nested(struct keeping *k)
-{
-	size_t depth = 0;
-
-	while (k->at < k->end) {
-		char c = *k->at;
-
-		if (c == '"') {
-			if (!skip_string(k))
-				return false;
-			continue;
-		}
-		k->at++;
-		depth += c == '{' || c == '[';
-		if ((c == '}' || c == ']') && --depth == 0)
-			return true;
-	}
-	return false;
+	if (behind)
+		k->at = behind;
+	return behind;
 }
 
 /* The next value, which is not looked at. */
@@ -82,16 +53,7 @@ static bool skip_value(struct keeping *k)
 
 	skip_space(k);
 	begin = k->at;
-	if (begin == k->end)
-		return false;
-	if (*begin == '"')
-		return skip_string(k);
-	if (*begin == '{' || *begin == '[')
-		return skip_nested(k);
-	while (k->at < k->end && !is_space(*k->at) && *k->at != ',' && *k->at != '}' &&
-	       *k->at != ']')
-		k->at++;
-	return k->at > begin;
+	return go_to(k, json_scan_value(begin, k->end)) && k->at > begin;
 }
 
 static bool copy_value(struct keeping *k)
@@ -134,7 +96,7 @@ static bool keep_member(struct keeping *k, const struct json_kept *table, bool *
 	if (!is_next(k, '"'))
 		return false;
 	name = k->at;
-	if (!skip_string(k))
+	if (!go_to(k, json_scan_string(name, k->end)))
 		return false;
 	length = (size_t)(k->at - name);
 	kept = find(table, name + 1, length - 2);

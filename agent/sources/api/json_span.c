@@ -3,18 +3,15 @@
 
 #include <string.h>
 
+#include "agent/common/json_scan.h"
+
 struct cursor {
 	const char *at, *end;
 };
 
-static bool is_space(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
 static void skip_space(struct cursor *cursor)
 {
-	while (cursor->at < cursor->end && is_space(*cursor->at))
+	while (cursor->at < cursor->end && json_is_space(*cursor->at))
 		cursor->at++;
 }
 
@@ -27,54 +24,11 @@ static bool take(struct cursor *cursor, char c)
 	return true;
 }
 
-/* Behind the closing quote. False: the text ends before. */
-static bool skip_string(struct cursor *cursor)
+/* Behind what ends there, or (NULL: it does not end) at the end of the text. */
+static bool go_to(struct cursor *cursor, const char *behind)
 {
-	for (cursor->at++; cursor->at < cursor->end; cursor->at++) {
-		if (*cursor->at == '\\')
-			cursor->at++;
-		else if (*cursor->at == '"') {
-			cursor->at++;
-			return true;
-		}
-	}
-	cursor->at = cursor->end;
-	return false;
-}
-
-/* Behind the closing bracket. */
-static bool skip_nested(struct cursor *cursor)
-{
-	size_t depth = 0;
-
-	while (cursor->at < cursor->end) {
-		char c = *cursor->at;
-
-		if (c == '"') {
-			if (!skip_string(cursor))
-				return false;
-			continue;
-		}
-		cursor->at++;
-		depth += c == '{' || c == '[';
-		if ((c == '}' || c == ']') && --depth == 0)
-			return true;
-	}
-	return false;
-}
-
-static bool skip_value(struct cursor *cursor)
-{
-	if (cursor->at == cursor->end)
-		return false;
-	if (*cursor->at == '"')
-		return skip_string(cursor);
-	if (*cursor->at == '{' || *cursor->at == '[')
-		return skip_nested(cursor);
-	while (cursor->at < cursor->end && !is_space(*cursor->at) && *cursor->at != ',' &&
-	       *cursor->at != '}' && *cursor->at != ']')
-		cursor->at++;
-	return cursor->at < cursor->end;
+	cursor->at = behind ? behind : cursor->end;
+	return behind;
 }
 
 bool span_member(struct span object, const char *key, struct span *ret)
@@ -92,14 +46,14 @@ bool span_member(struct span object, const char *key, struct span *ret)
 		if (cursor.at == cursor.end || *cursor.at != '"')
 			return false;
 		name = cursor.at + 1;
-		if (!skip_string(&cursor))
+		if (!go_to(&cursor, json_scan_string(cursor.at, cursor.end)))
 			return false;
 		found = (size_t)(cursor.at - 1 - name) == length && memcmp(name, key, length) == 0;
 		if (!take(&cursor, ':'))
 			return false;
 		skip_space(&cursor);
 		value = cursor.at;
-		whole = skip_value(&cursor);
+		whole = go_to(&cursor, json_scan_value(cursor.at, cursor.end));
 		if (found) {
 			*ret = (struct span){value, (size_t)(cursor.at - value), whole};
 			return value < cursor.end;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/common/cleanup.h"
+#include "agent/common/json_scan.h"
 
 /* A buffer that a large object has grown is given back. */
 #define BUFFER_KEPT (256u << 10)
@@ -111,27 +112,24 @@ static int give(struct splitter *splitter)
 	return r;
 }
 
-static bool is_space(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
 /* Does what stands between quotes end within the bytes? `*place` is behind it then, or at their
  * end. */
 static void skip_quoted(struct splitter *splitter, const char *bytes, size_t length, size_t *place)
 {
 	size_t i = *place;
 
-	for (; i < length; i++) {
-		if (splitter->escaped)
+	while (i < length && splitter->quoted) {
+		if (splitter->escaped) {
 			splitter->escaped = false;
-		else if (bytes[i] == '\\')
-			splitter->escaped = true;
-		else if (bytes[i] == '"') {
-			splitter->quoted = false;
 			i++;
-			break;
+			continue;
 		}
+		i = (size_t)(json_scan_plain(bytes + i, bytes + length) - bytes);
+		if (i == length)
+			break;
+		splitter->escaped = bytes[i] == '\\';
+		splitter->quoted = bytes[i] != '"';
+		i++;
 	}
 	*place = i;
 }
@@ -173,7 +171,7 @@ static int read_between(struct splitter *splitter, char c, size_t *place)
 		return 0;
 	}
 	++*place;
-	if (is_space(c))
+	if (json_is_space(c))
 		return 0;
 	if (splitter->form == SPLIT_VALUES)
 		return -EBADMSG;
@@ -228,7 +226,7 @@ static int read_rest(struct splitter *splitter, const char *bytes, size_t length
 			continue;
 		}
 		i++;
-		if (is_space(c))
+		if (json_is_space(c))
 			continue;
 		if (splitter->closed || (splitter->depth == 0 && c != '{'))
 			return -EBADMSG;
