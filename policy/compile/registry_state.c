@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,16 +12,16 @@
 
 #define STATE_VERSION 1
 
-/* A text that grows. A tree of all values would take more than ten times as much memory. */
+/* A text that grows. A tree of all values would take more than ten times as much memory, and one of
+ * each item five times as long. */
 struct text {
 	char *bytes;
 	size_t length, size;
 	bool failed;
 };
 
-static int append(const char *bytes, size_t length, void *data)
+static void append(struct text *text, const char *bytes, size_t length)
 {
-	struct text *text = data;
 	size_t size = text->size;
 	char *grown;
 
@@ -29,92 +30,149 @@ static int append(const char *bytes, size_t length, void *data)
 	grown = size == text->size ? text->bytes : realloc(text->bytes, size);
 	if (!grown) {
 		text->failed = true;
-		return -1;
+		return;
 	}
 	memcpy(grown + text->length, bytes, length);
 	text->bytes = grown;
 	text->size = size;
 	text->length += length;
 	text->bytes[text->length] = '\0';
-	return 0;
 }
 
 static void append_text(struct text *text, const char *words)
 {
-	append(words, strlen(words), text);
+	append(text, words, strlen(words));
 }
 
-/* Takes the item. NULL: no memory. */
-static void append_item(struct text *text, json_t *item)
+/* Numbers and fixed words only. */
+static void append_format(struct text *text, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void append_format(struct text *text, const char *format, ...)
+{
+	char words[128];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(words, sizeof(words), format, args);
+	va_end(args);
+	append_text(text, words);
+}
+
+/* How many bytes stand in a JSON string as they are (RFC 8259, 7). */
+static size_t plain_length(const char *string)
+{
+	size_t length = 0;
+
+	while ((unsigned char)string[length] >= ' ' && string[length] != '"' &&
+	       string[length] != '\\')
+		length++;
+	return length;
+}
+
+static void append_string(struct text *text, const char *string)
+{
+	append_text(text, "\"");
+	for (;;) {
+		size_t length = plain_length(string);
+
+		append(text, string, length);
+		string += length;
+		if (!*string)
+			break;
+		append_format(text, "\\u%04x", (unsigned char)*string++);
+	}
+	append_text(text, "\"");
+}
+
+/* Between items of an array or members of an object. */
+static void append_comma(struct text *text)
 {
 	char last = text->length ? text->bytes[text->length - 1] : '\0';
 
-	if (last == '}')
+	if (last != '[' && last != '{')
 		append_text(text, ",");
-	if (!item || json_dump_callback(item, append, text, JSON_COMPACT | JSON_SORT_KEYS) < 0)
-		text->failed = true;
-	json_decref(item);
+}
+
+/* A member; its value comes next. */
+static void append_name(struct text *text, const char *name)
+{
+	append_comma(text);
+	append_string(text, name);
+	append_text(text, ":");
 }
 
 static void append_number(struct text *text, const char *name, uint32_t number)
 {
-	char words[64];
-
-	snprintf(words, sizeof(words), ",\"%s\":%" PRIu32, name, number);
-	append_text(text, words);
+	append_name(text, name);
+	append_format(text, "%" PRIu32, number);
 }
 
-static json_t *export_labels(const struct labels *labels)
+static void append_word(struct text *text, const char *name, const char *word)
 {
-	json_t *object = json_object();
-
-	for (size_t i = 0; object && i < labels->count; i++)
-		if (json_object_set_new(object, labels->items[i].key,
-					json_string(labels->items[i].value)) < 0) {
-			json_decref(object);
-			return NULL;
-		}
-	return object;
+	append_name(text, name);
+	append_string(text, word);
 }
 
-static json_t *export_ports(const struct registry_identity *entry)
+static void begin_item(struct text *text)
 {
-	json_t *array = json_array();
+	append_comma(text);
+	append_text(text, "{");
+}
 
-	for (size_t i = 0; array && i < entry->port_count; i++) {
-		const struct named_port *port = &entry->ports[i];
+static void end_item(struct text *text)
+{
+	append_text(text, "}");
+}
 
-		if (json_array_append_new(array,
-					  json_pack("{s:s,s:i,s:i}", "name", port->name, "proto",
-						    port->proto, "port", port->port)) < 0) {
-			json_decref(array);
-			return NULL;
-		}
+static void export_labels(const struct labels *labels, struct text *text)
+{
+	append_name(text, "labels");
+	append_text(text, "{");
+	for (size_t i = 0; i < labels->count; i++)
+		append_word(text, labels->items[i].key, labels->items[i].value);
+	append_text(text, "}");
+}
+
+static void export_ports(const struct registry_identity *entry, struct text *text)
+{
+	append_name(text, "ports");
+	append_text(text, "[");
+	for (size_t i = 0; i < entry->port_count; i++) {
+		begin_item(text);
+		append_word(text, "name", entry->ports[i].name);
+		append_number(text, "port", entry->ports[i].port);
+		append_number(text, "proto", entry->ports[i].proto);
+		end_item(text);
 	}
-	return array;
+	append_text(text, "]");
 }
 
 static void export_identities(const struct policy_registry *registry, struct text *text)
 {
 	struct registry_identity *entry, *next;
 
-	HASH_ITER (hh, registry->identities, entry, next)
-		append_item(text,
-			    json_pack("{s:I,s:s,s:o,s:o}", "id", (json_int_t)entry->id, "namespace",
-				      entry->namespace, "labels", export_labels(&entry->labels),
-				      "ports", export_ports(entry)));
+	HASH_ITER (hh, registry->identities, entry, next) {
+		begin_item(text);
+		append_number(text, "id", entry->id);
+		export_labels(&entry->labels, text);
+		append_word(text, "namespace", entry->namespace);
+		export_ports(entry, text);
+		end_item(text);
+	}
 }
 
 static void export_rulesets(const struct policy_registry *registry, struct text *text)
 {
 	struct registry_ruleset *entry, *next;
-	char hex[33];
 
 	HASH_ITER (hh, registry->rulesets, entry, next) {
-		snprintf(hex, sizeof(hex), "%016" PRIx64 "%016" PRIx64, entry->digest[0],
-			 entry->digest[1]);
-		append_item(text,
-			    json_pack("{s:I,s:s}", "id", (json_int_t)entry->id, "digest", hex));
+		begin_item(text);
+		append_name(text, "digest");
+		append_format(text, "\"%016" PRIx64 "%016" PRIx64 "\"", entry->digest[0],
+			      entry->digest[1]);
+		append_number(text, "id", entry->id);
+		end_item(text);
 	}
 }
 
@@ -122,11 +180,16 @@ static void export_rules(const struct policy_registry *registry, struct text *te
 {
 	struct registry_rule *entry, *next;
 
-	HASH_ITER (hh, registry->rules, entry, next)
-		append_item(text,
-			    json_pack("{s:I,s:s,s:s,s:b,s:I}", "number", (json_int_t)entry->number,
-				      "namespace", entry->namespace, "name", entry->name, "egress",
-				      entry->egress, "index", (json_int_t)entry->index));
+	HASH_ITER (hh, registry->rules, entry, next) {
+		begin_item(text);
+		append_name(text, "egress");
+		append_text(text, entry->egress ? "true" : "false");
+		append_number(text, "index", entry->index);
+		append_word(text, "name", entry->name);
+		append_word(text, "namespace", entry->namespace);
+		append_number(text, "number", entry->number);
+		end_item(text);
+	}
 }
 
 static uint32_t next_unreserved(uint32_t next, uint32_t reserved)
@@ -151,9 +214,12 @@ char *policy_registry_export(const struct policy_registry *registry, const char 
 	append_number(&text, "next_rule", registry->next_rule);
 	append_number(&text, "next_ruleset",
 		      next_unreserved(registry->next_ruleset, registry->reserved_rulesets));
-	append_text(&text, ",\"rules\":[");
+	append_name(&text, "rules");
+	append_text(&text, "[");
 	export_rules(registry, &text);
-	append_text(&text, "],\"rulesets\":[");
+	append_text(&text, "]");
+	append_name(&text, "rulesets");
+	append_text(&text, "[");
 	export_rulesets(registry, &text);
 	append_text(&text, "]");
 	append_number(&text, "version", STATE_VERSION);

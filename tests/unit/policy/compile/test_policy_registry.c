@@ -48,6 +48,37 @@ static void numbers_survive_a_restart(void)
 	policy_registry_free(after);
 }
 
+/* Whoever made the names: what is written can be read, and says the same. */
+static void names_with_any_letters_survive_a_restart(void)
+{
+	static const char *const odd[] = {"\"",	      "\\", "\\\"", "a\nb\tc", "\x01\x1f \x7f",
+					  "\xc3\xa9", "{",  "[",    ",",       ""};
+	struct policy_registry *before = policy_registry_new(), *after = policy_registry_new();
+	struct world *w = world_new(ITEMS, before);
+	json_t *state = exported(before), *again;
+	json_t *identity = json_array_get(json_object_get(state, "identities"), 0);
+	json_t *rule = json_array_get(json_object_get(state, "rules"), 0), *labels = json_object();
+
+	CU_ASSERT_FATAL(identity && rule);
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		json_object_set_new(labels, odd[i], json_string(odd[i]));
+		json_object_set_new(rule, "name", json_string(odd[i]));
+		json_object_set_new(identity, "namespace", json_string(odd[i]));
+		json_object_set(identity, "labels", labels);
+		CU_ASSERT_EQUAL(policy_registry_import(after, state), 0);
+		again = exported(after);
+		CU_ASSERT(json_equal(state, again));
+		json_decref(again);
+		policy_registry_free(after);
+		after = policy_registry_new();
+	}
+	json_decref(labels);
+	json_decref(state);
+	world_free(w);
+	policy_registry_free(before);
+	policy_registry_free(after);
+}
+
 static void damaged_state_leaves_an_empty_registry(void)
 {
 	struct policy_registry *registry = policy_registry_new(), *damaged = policy_registry_new();
@@ -272,6 +303,7 @@ int main(void)
 {
 	static const struct unit_test tests[] = {
 		UNIT_TEST(numbers_survive_a_restart),
+		UNIT_TEST(names_with_any_letters_survive_a_restart),
 		UNIT_TEST(damaged_state_leaves_an_empty_registry),
 		UNIT_TEST(imports_into_an_empty_registry_only),
 		UNIT_TEST(an_export_keeps_numbers_from_others_that_it_does_not_have),
