@@ -130,15 +130,18 @@ static __always_inline int icmp_store(struct __sk_buff *skb, __u32 check, __u32 
 	return bpf_l4_csum_replace(skb, check, 0, csum_fold16(diff), 0) ? -REASON_REWRITE : 0;
 }
 
-/* Adds `diff` to a 16-bit checksum field inside the ICMP message. */
+/* Adds `diff` to a 16-bit checksum field inside the ICMP message; where 0 says that there is none,
+ * the sum 0 is all ones (`no_zero`, RFC 768). */
 static __always_inline int inner_check_add(struct __sk_buff *skb, __u32 check, __u32 offset,
-					   __u16 diff)
+					   __u16 diff, bool no_zero)
 {
 	__u16 old, new;
 
 	if (bpf_skb_load_bytes(skb, offset, &old, 2))
 		return -REASON_REWRITE;
 	new = ~csum_fold16((__u64)(__u16)~old + diff);
+	if (no_zero && !new)
+		new = 0xffff;
 	return icmp_store(skb, check, offset, &old, &new, 2);
 }
 
@@ -163,7 +166,7 @@ static __always_inline int inner_rewrite(struct __sk_buff *skb, const struct pac
 					 &f->new_daddr_be[0], 4)) ||
 		    (result = icmp_store(skb, check, inner->ip + 16, &inner->tuple.v4.daddr_be,
 					 &f->new_saddr_be[0], 4)) ||
-		    (result = inner_check_add(skb, check, inner->ip + 10, addr_diff)))
+		    (result = inner_check_add(skb, check, inner->ip + 10, addr_diff, false)))
 			return result;
 	} else {
 		if ((result = icmp_store(skb, check, inner->ip + 8, inner->tuple.v6.saddr_be,
@@ -179,7 +182,7 @@ static __always_inline int inner_rewrite(struct __sk_buff *skb, const struct pac
 		if (inner->tuple.proto == IPPROTO_ICMP)
 			addr_diff = 0;
 		return inner_check_add(skb, check, inner->l4 + 2,
-				       csum_fold16((__u64)addr_diff + port_diff));
+				       csum_fold16((__u64)addr_diff + port_diff), false);
 	}
 	if ((result = icmp_store(skb, check, inner->ports, &inner->tuple.sport_be, &ports.sport_be,
 				 2)) ||
@@ -188,7 +191,7 @@ static __always_inline int inner_rewrite(struct __sk_buff *skb, const struct pac
 		return result;
 	if (inner->has_check)
 		return inner_check_add(skb, check, inner->l4 + 6,
-				       csum_fold16((__u64)addr_diff + port_diff));
+				       csum_fold16((__u64)addr_diff + port_diff), true);
 	return 0;
 }
 

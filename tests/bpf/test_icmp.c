@@ -174,6 +174,45 @@ static void error_about_a_translated_packet_is_translated_back(void)
 	}
 }
 
+/* The UDP checksum inside, as bytes. */
+static uint16_t inner_check(const struct world_result *r, enum suite_version v)
+{
+	struct frame inner;
+	uint16_t check;
+
+	CU_ASSERT_EQUAL(frame_inner(&r->out, &inner), 0);
+	memcpy(&check, inner.bytes + (v == V4 ? 40 : 60), sizeof(check));
+	return check;
+}
+
+/* RFC 768: 0 says that there is none. */
+static void datagram_with_a_checksum_inside_an_error_keeps_one(void)
+{
+	EACH_VERSION(v)
+	{
+		struct world_backend backend = {pod_text[1][v], 8080, 0};
+		struct frame_spec spec = spec_of_pod(0, v, vip[v], IPPROTO_UDP, 8010, 82);
+		uint8_t type = v == V4 ? 3 : 1, code = v == V4 ? 3 : 4;
+		struct world_result r, sent;
+		uint16_t check, sum, out;
+
+		world_set_service(world, 46, vip[v], IPPROTO_UDP, 82, &backend, 1);
+		sent = send_of_pod(0, &spec);
+		CU_ASSERT(forwarded(&sent));
+		r = send_error(1, pod_text[1][v], pod_text[0][v], type, code, 0, &sent.out);
+		CU_ASSERT(forwarded(&r));
+		out = inner_check(&r, v);
+		memcpy(&check, sent.out.bytes + (v == V4 ? 40 : 60), sizeof(check));
+		/* One that the translation makes 0 of (RFC 1624). */
+		sum = frame_sum(&out, sizeof(out), (uint16_t)~ntohs(check));
+		check = htons((uint16_t)~sum);
+		memcpy(sent.out.bytes + (v == V4 ? 40 : 60), &check, sizeof(check));
+		r = send_error(1, pod_text[1][v], pod_text[0][v], type, code, 0, &sent.out);
+		CU_ASSERT(forwarded(&r));
+		CU_ASSERT_EQUAL(inner_check(&r, v), 0xffff);
+	}
+}
+
 static void error_about_a_masqueraded_packet_is_translated_back(void)
 {
 	EACH_VERSION(v)
@@ -439,6 +478,7 @@ int main(void)
 		SUITE_TEST(queries_are_answered_by_their_replies_alone),
 		SUITE_TEST(queries_but_echo_cannot_be_masqueraded),
 		SUITE_TEST(error_about_a_translated_packet_is_translated_back),
+		SUITE_TEST(datagram_with_a_checksum_inside_an_error_keeps_one),
 		SUITE_TEST(error_about_a_masqueraded_packet_is_translated_back),
 		SUITE_TEST(error_about_an_untranslated_packet_passes_unchanged),
 		SUITE_TEST(error_about_icmp_of_the_other_family_is_dropped),
