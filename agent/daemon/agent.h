@@ -102,6 +102,8 @@ struct agent {
 	int wait_result; /* 0 or -errno */
 	uv_work_t prove; /* that waiting can be fast */
 	int prove_result;
+	bool prove_owed; /* it was not to be seen */
+	unsigned int proofs;
 	uv_timer_t repair_timer; /* looks after what others may have removed */
 	uv_timer_t add_timer;
 	uv_timer_t second_timer;

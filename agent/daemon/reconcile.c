@@ -15,6 +15,8 @@
 #define AUDIT_INTERVAL_NS 3600000000000ull
 /* So long reconciles may fail before the node is not ready. */
 #define FAILING_NS 15000000000ull
+/* So often it is tried to prove a way of waiting: a machine may be too busy to see it. */
+#define PROOFS 20
 /* Counting large maps takes some ms. */
 #define REPAIRS_PER_LIMITS 6
 
@@ -87,11 +89,14 @@ static void on_proven(uv_work_t *work, int status)
 
 	if (status == 0 && agent->prove_result == 0)
 		agent->show.wait_method = PROGRAM_WAIT_UNMOUNT;
+	agent->prove_owed = status == 0 && agent->prove_result < 0 &&
+			    agent->prove_result != -EOPNOTSUPP && ++agent->proofs < PROOFS;
 }
 
 /* When nobody waits for the start any more. Without it waiting takes longer. */
 static void prove_wait(struct agent *agent)
 {
+	agent->prove_owed = false;
 	agent->prove.data = agent;
 	if (uv_queue_work(agent->loop, &agent->prove, prove_in_thread, on_proven) < 0)
 		log_warning("agent", "no thread for trying how to wait for programs: a change of "
@@ -260,6 +265,8 @@ static void on_repair(uv_timer_t *timer)
 	agent_tell_service_problems(agent);
 	keep_owed_labels(agent);
 	agent_check_sockets(agent);
+	if (agent->prove_owed)
+		prove_wait(agent);
 	when_quiet(agent);
 }
 

@@ -32,7 +32,8 @@ void program_wait_open(struct program_wait *ret);
 /*
  * Tries whether the end of a mount waits for programs; from now on it is the first method then.
  * Takes some milliseconds of two CPUs; in any thread, beside waits in others. 0, -EAGAIN: not to be
- * seen (one CPU), -EOPNOTSUPP: it does not wait, or -errno: it cannot be had or tried.
+ * seen on a machine that is so busy, -EOPNOTSUPP: it does not wait, or there is one CPU alone, or
+ * -errno: it cannot be had or tried.
  */
 int program_wait_prove(struct program_wait *wait);
 /* Does `wait`, which gives 0 or -errno, wait for a program that runs? As program_wait_prove(). */

@@ -97,10 +97,14 @@ int program_wait_is_true(int (*wait)(void))
 {
 	size_t size, page = (size_t)sysconf(_SC_PAGESIZE);
 	const void *elf = busy_bpf__elf_bytes(&size);
-	struct proof proof = {.object = bpf_object__open_mem(elf, size, NULL)};
+	struct proof proof = {};
 	void *marks;
-	int r = proof.object ? bpf_object__load(proof.object) : -errno;
+	int r;
 
+	if (sysconf(_SC_NPROCESSORS_ONLN) == 1)
+		return -EOPNOTSUPP;
+	proof.object = bpf_object__open_mem(elf, size, NULL);
+	r = proof.object ? bpf_object__load(proof.object) : -errno;
 	if (r == 0) {
 		marks = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED,
 			     bpf_object__find_map_fd_by_name(proof.object, "marks"), 0);

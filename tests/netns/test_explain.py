@@ -316,10 +316,15 @@ def programs_of(pid):
     return found
 
 
+def waits_fast(agent):
+    return next(item for item in agent.ctl_json("status")["features"] if item["name"] == "program_wait")["note"] == ""
+
+
 def test_runs_other_programs_than_the_packets_do(world):
     """Two loads of one program share the node's maps but not what each keeps while a packet is at hand, counts and tells."""
     in_force(world, policy("p", {}, "a"))
     world.n1.agent.restart()
+    wait_until(lambda: waits_fast(world.n1.agent), "how to wait for programs is proven, by one that is loaded for a moment")
     attached = programs_of(world.n1.agent.process.pid)
     assert attached
     denied = world.n1.agent.drops_by_reason().get("policy_denied_ingress", 0)
