@@ -85,7 +85,7 @@ def test_kubeconfig_that_comes_later_is_waited_for(world):
     world.node.agent.options["kubeconfig"] = missing
     world.forget_kept()
     world.node.agent.start(wait=False)
-    wait_until(lambda: os.path.exists(world.node.agent.socket), "the control socket", 15)
+    world.node.agent.wait_answer()
     world.wait_problem("api:credentials", missing, timeout=15)
     assert not world.node.agent.ctl_json("status")["ready"]
     canary(world)
@@ -287,7 +287,7 @@ def test_resources_that_were_forbidden_at_the_start_are_no_problem_once_they_are
     world.api.forbidden = set(api_server.RESOURCES)
     world.node.agent.stop()
     world.node.agent.start(wait=False)
-    wait_until(lambda: os.path.exists(world.node.agent.socket), "the control socket", 15)
+    world.node.agent.wait_answer()
     world.wait_problem("pods cannot be read", "403")
     canary(world, within=0)
     world.api.forbidden = set()

@@ -256,7 +256,7 @@ def test_what_the_manifests_allow_is_what_polderd_asks_for(world):
     world.kubectl("delete", "clusterrole", "polder")
     world.forget_kept()
     world.node.agent.start(wait=False)
-    wait_until(lambda: os.path.exists(world.node.agent.socket), "the control socket", 15)
+    world.node.agent.wait_answer()
     problem = world.wait_problem("pods cannot be read", "403", "rbac.yaml")
     assert 'system:serviceaccount:kube-system:polder" cannot' in problem, problem
     del role["metadata"]["resourceVersion"], role["metadata"]["uid"]

@@ -79,11 +79,13 @@ def counters(world):
 
 
 def dropped_by_kernel(world):
-    """Packets for which its queues had no room: a machine that is busy, nothing that the tunnel did."""
+    """Packets for which its queues had no room, those of the links between the nodes included: a machine that is busy, nothing that the
+    tunnel did. A link whose peer has an XDP program counts them where they are sent."""
     with open("/proc/net/softnet_stat", encoding="ascii") as file:
         dropped = sum(int(line.split()[1], 16) for line in file)
-    links = [link for node in world.nodes for link in node.netns.ip_json("-s", "link", "show")]
-    return dropped + sum(link["stats64"]["rx"]["dropped"] for link in links)
+    places = [*(node.netns for node in world.nodes), world.fabric, world.a.netns, world.c.netns]
+    links = [link for netns in places for link in netns.ip_json("-s", "link", "show")]
+    return dropped + sum(link["stats64"][way]["dropped"] for link in links for way in ("rx", "tx"))
 
 
 def nothing_is_lost(world, before, dropped):
