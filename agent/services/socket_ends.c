@@ -146,6 +146,8 @@ static void charge(struct socket_ends *ends, uint64_t now_ns)
 {
 	uint64_t wait = (now_ns - ends->began_ns) * (SOCKET_ENDS_PARTS - 1);
 
+	if (wait < SOCKET_ENDS_WAIT_MIN_NS)
+		wait = SOCKET_ENDS_WAIT_MIN_NS;
 	ends->next_ns = now_ns + (wait < SOCKET_ENDS_WAIT_MAX_NS ? wait : SOCKET_ENDS_WAIT_MAX_NS);
 }
 

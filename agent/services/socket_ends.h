@@ -14,8 +14,10 @@
 /* After a look that failed. */
 #define SOCKET_ENDS_RETRY_NS 5000000000ull
 #define SOCKET_ENDS_LAST_NS  1000000000ull
-/* Looks take one part of so many of the time, but none waits longer than that. */
+/* Looks take one part of so many of the time, and one that comes close behind another waits so long
+ * at least, and no longer than that. */
 #define SOCKET_ENDS_PARTS	50
+#define SOCKET_ENDS_WAIT_MIN_NS 50000000ull
 #define SOCKET_ENDS_WAIT_MAX_NS 1000000000ull
 
 struct socket_ends;

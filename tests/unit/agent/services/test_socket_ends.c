@@ -200,6 +200,7 @@ static bool look(struct world *w)
 	if (!socket_ends_begin(w->ends, w->now, &look))
 		return false;
 	socket_ends_finish(w->ends, &look, socket_look_run(&look), w->now);
+	w->now += SOCKET_ENDS_WAIT_MIN_NS;
 	return true;
 }
 
@@ -417,9 +418,31 @@ static void the_second_look_waits_for_the_programs(void)
 		CU_ASSERT_EQUAL(taken.wait, i == 1);
 		CU_ASSERT_EQUAL(taken.lost_count, 2); /* of UDP and of TCP */
 		socket_ends_finish(w.ends, &taken, 0, w.now);
-		w.now += i ? SOCKET_ENDS_LAST_NS : 0;
+		w.now += i ? SOCKET_ENDS_LAST_NS : SOCKET_ENDS_WAIT_MIN_NS;
 	}
 	CU_ASSERT(!look(&w));
+	end(&w);
+}
+
+/* One look costs the kernel a walk through the whole map, whatever it finds. */
+static void endpoints_that_go_close_behind_one_another_share_a_look(void)
+{
+	struct world w;
+	struct socket_look taken;
+
+	begin(&w);
+	serve(&w, "123", "");
+	serve(&w, "23", "");
+	CU_ASSERT_FATAL(socket_ends_begin(w.ends, w.now, &taken)); /* at once */
+	socket_ends_finish(w.ends, &taken, 0, w.now);
+	serve(&w, "3", "");
+	CU_ASSERT_EQUAL(socket_ends_due(w.ends), w.now + SOCKET_ENDS_WAIT_MIN_NS);
+	serve(&w, "", "");
+	CU_ASSERT(!look(&w));
+	w.now += SOCKET_ENDS_WAIT_MIN_NS;
+	CU_ASSERT_FATAL(socket_ends_begin(w.ends, w.now, &taken));
+	CU_ASSERT_EQUAL(taken.lost_count, 6); /* of UDP and of TCP */
+	socket_ends_finish(w.ends, &taken, 0, w.now);
 	end(&w);
 }
 
@@ -554,6 +577,7 @@ static const struct unit_test tests[] = {
 	UNIT_TEST(an_endpoint_that_is_back_keeps_its_sockets),
 	UNIT_TEST(sockets_that_connect_late_are_found),
 	UNIT_TEST(the_second_look_waits_for_the_programs),
+	UNIT_TEST(endpoints_that_go_close_behind_one_another_share_a_look),
 	UNIT_TEST(looks_take_a_fiftieth_of_the_time),
 	UNIT_TEST(a_look_that_failed_is_taken_again),
 	UNIT_TEST(what_the_kernel_cannot_do_is_not_tried_again_and_again),
