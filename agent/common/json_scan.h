@@ -22,8 +22,10 @@ static inline uint64_t json_zero_bytes(uint64_t word)
  * strings. */
 static inline const char *json_scan_plain(const char *at, const char *end)
 {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	while (end - at >= 8) {
+	/* Only there the lowest bit is that of the first byte. */
+	const bool by_words = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+
+	while (by_words && end - at >= 8) {
 		uint64_t word, found;
 
 		memcpy(&word, at, sizeof(word));
@@ -33,7 +35,6 @@ static inline const char *json_scan_plain(const char *at, const char *end)
 			return at + (__builtin_ctzll(found) >> 3);
 		at += 8;
 	}
-#endif
 	while (at < end && *at != '"' && *at != '\\')
 		at++;
 	return at;
